@@ -1,0 +1,1 @@
+"""Dora: the runtime beneath, one dataflow instance as a backend, and what its messages mean."""
