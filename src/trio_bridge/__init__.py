@@ -1,0 +1,1 @@
+"""A voice server on Trio."""

@@ -1,0 +1,118 @@
+"""What answers a session: the interface, and a backend written in plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+import trio
+from attrs import define, field
+
+from trio_bridge.errors import BackendBroken
+from trio_bridge.messages import (
+    BackendEvent,
+    BackendLost,
+    Capabilities,
+    Command,
+    Failure,
+)
+
+COMMANDS_WAITING = 512
+"""Commands an in-process handler may leave unread: 10 s of 20 ms frames. A handler that far
+behind is not coming back."""
+
+EVENTS_WAITING = 64
+"""Events a handler may be ahead of its session: a handler that emits faster simply waits."""
+
+
+class BackendSession(Protocol):
+    """One session's line to what answers it."""
+
+    @property
+    def events(self) -> trio.MemoryReceiveChannel[BackendEvent]:
+        """What the backend reports, in order. It ends when the backend has gone."""
+
+    def send(self, command: Command) -> None:
+        """Hand a command over. Never waits, keeps order.
+
+        Raises:
+            BackendBroken: The backend no longer takes commands.
+        """
+
+
+class Backend(Protocol):
+    """Answers sessions, many at once."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it offers."""
+
+    def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
+        """A place for one session; leaving the context gives it back and stops what is under
+        way for it.
+
+        Raises:
+            BackendUnavailable: There is no place now.
+        """
+
+
+Emit = Callable[[BackendEvent], Awaitable[None]]
+Handler = Callable[[trio.MemoryReceiveChannel[Command], Emit], Awaitable[None]]
+"""An async function that answers one session: it reads commands and emits events. It is
+cancelled when the session ends."""
+
+
+@define
+class _InProcessSession:
+    events: trio.MemoryReceiveChannel[BackendEvent]
+    _commands: trio.MemorySendChannel[Command]
+
+    def send(self, command: Command) -> None:
+        try:
+            self._commands.send_nowait(command)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise BackendBroken("the backend's handler does not read its commands") from exc
+
+
+@define
+class InProcessBackend:
+    """A backend in plain Python: `handler` runs once per session, beside it.
+
+    A handler that returns or raises ends its session with an error; it never reaches the
+    server or another session.
+    """
+
+    handler: Handler
+    capabilities: Capabilities = field(factory=Capabilities)
+
+    @asynccontextmanager
+    async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:
+        """See `Backend.session`."""
+        del session_id
+        command_send, command_receive = trio.open_memory_channel[Command](COMMANDS_WAITING)
+        event_send, event_receive = trio.open_memory_channel[BackendEvent](EVENTS_WAITING)
+
+        async def run() -> None:
+            with command_receive, event_send:
+                try:
+                    await self.handler(command_receive, event_send.send)
+                    failure = Failure("backend_ended", "the backend's handler has returned")
+                except Exception as exc:  # noqa: BLE001  the boundary to foreign code
+                    failure = Failure("backend_failed", f"the backend's handler failed: {exc!r}")
+                # The session may be gone already; then there is nobody to tell.
+                with trio.move_on_after(1):
+                    try:
+                        await event_send.send(BackendLost(failure))
+                    except trio.BrokenResourceError:
+                        pass
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            with command_send, event_receive:
+                try:
+                    yield _InProcessSession(event_receive, command_send)
+                finally:
+                    nursery.cancel_scope.cancel()
+
+
