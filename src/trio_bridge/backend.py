@@ -99,7 +99,9 @@ class InProcessBackend:
                     await self.handler(command_receive, event_send.send)
                     failure = Failure("backend_ended", "the backend's handler has returned")
                 except Exception as exc:  # noqa: BLE001  the boundary to foreign code
-                    failure = Failure("backend_failed", f"the backend's handler failed: {exc!r}")
+                    failure = Failure(
+                        "backend_failed", f"the backend's handler failed: {exc!r}"
+                    )
                 # The session may be gone already; then there is nobody to tell.
                 with trio.move_on_after(1):
                     try:
@@ -114,5 +116,3 @@ class InProcessBackend:
                     yield _InProcessSession(event_receive, command_send)
                 finally:
                     nursery.cancel_scope.cancel()
-
-

@@ -8,12 +8,10 @@ each other. `docs/dora-contract.md` explains each field to somebody who writes a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import attrs
 import numpy as np
-import pyarrow as pa
 from attrs import field, frozen
 from numpy.typing import NDArray
 
