@@ -1,0 +1,90 @@
+"""How a session's messages travel: the interface, and a transport in memory.
+
+A transport carries whole messages. It is attached to a session and may be taken away again;
+the session outlives it (see `session.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+from attrs import define, field
+
+from trio_bridge.errors import TransportClosed
+
+
+class Transport(Protocol):
+    """One peer, message by message. One task receives, one task sends."""
+
+    async def receive(self) -> str | bytes:
+        """The next message: text, or bytes for a binary frame.
+
+        Raises:
+            TransportClosed: The peer has gone, or `close` was called.
+        """
+
+    async def send(self, message: str) -> None:
+        """Send a text message, whole.
+
+        Raises:
+            TransportClosed: The peer has gone. A cancelled send also leaves the transport
+                unusable: half a frame may have left.
+        """
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say goodbye and let go. Idempotent, bounded in time, never raises for a peer that
+        is already gone."""
+
+
+MESSAGES_IN_FLIGHT = 32
+"""What a memory transport holds each way, so that tests meet backpressure as sockets do."""
+
+
+@define
+class MemoryTransport:
+    """One end of a pair of transports in memory; see `memory_transport_pair`."""
+
+    _send: trio.MemorySendChannel[str | bytes]
+    _receive: trio.MemoryReceiveChannel[str | bytes]
+    _peer: MemoryTransport | None = None
+    closed: tuple[int, str] | None = field(default=None, init=False)
+    """The code and reason this end was closed with, by either side."""
+
+    async def receive(self) -> str | bytes:
+        """See `Transport.receive`."""
+        try:
+            return await self._receive.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError) as exc:
+            raise self._gone() from exc
+
+    async def send(self, message: str | bytes) -> None:
+        """See `Transport.send`; takes bytes too, so that a test can play a rude client."""
+        try:
+            await self._send.send(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise self._gone() from exc
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """See `Transport.close`."""
+        if self.closed is None:
+            self.closed = (code, reason)
+        if self._peer is not None and self._peer.closed is None:
+            self._peer.closed = (code, reason)
+        self._send.close()
+        self._receive.close()
+        await trio.lowlevel.checkpoint()
+
+    def _gone(self) -> TransportClosed:
+        code, reason = self.closed or (None, "")
+        return TransportClosed("the transport is closed", code=code, reason=reason)
+
+
+def memory_transport_pair() -> tuple[MemoryTransport, MemoryTransport]:
+    """Two transports joined to each other: what one sends the other receives."""
+    there_send, there_receive = trio.open_memory_channel[str | bytes](MESSAGES_IN_FLIGHT)
+    back_send, back_receive = trio.open_memory_channel[str | bytes](MESSAGES_IN_FLIGHT)
+    near = MemoryTransport(there_send, back_receive)
+    far = MemoryTransport(back_send, there_receive, near)
+    near._peer = far  # noqa: SLF001  the two are made for each other
+    return near, far
