@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
 import trio
@@ -104,10 +104,8 @@ class InProcessBackend:
                     )
                 # The session may be gone already; then there is nobody to tell.
                 with trio.move_on_after(1):
-                    try:
+                    with suppress(trio.BrokenResourceError):
                         await event_send.send(BackendLost(failure))
-                    except trio.BrokenResourceError:
-                        pass
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
