@@ -166,6 +166,27 @@ def unsupported_value(param: str, value: Any, why: str) -> ProtocolError:
     )
 
 
+def invalid_combination(
+    param: str, values: Sequence[str], supported: Sequence[Sequence[str]]
+) -> ProtocolError:
+    """An array of values that are each allowed, and not together."""
+    combinations = " and ".join(str(list(each)) for each in supported)
+    return ProtocolError(
+        f"Invalid value: {_quoted(list(values))}. Supported combinations are: {combinations}.",
+        code="invalid_value",
+        param=param,
+    )
+
+
+def undeclared_tool(param: str, name: str) -> ProtocolError:
+    """A tool choice names a function that `tools` does not declare."""
+    return ProtocolError(
+        f"Tool choice {_quoted(name)} not found in 'tools' parameter.",
+        code="invalid_value",
+        param=param,
+    )
+
+
 def unknown_parameter(param: str) -> ProtocolError:
     """A field that the protocol does not know, where such are refused."""
     return ProtocolError(
