@@ -1,0 +1,298 @@
+"""How any node meets Trio: one thread that reads, and sends that are batched per port.
+
+Dora's Python node is not made for an event loop. One thread calls `next()` and nothing else
+(every other way of reading it either freezes the interpreter or raises); what it reads is
+decoded there and handed to the Trio loop. Sending takes about 50 µs and happens on the Trio
+thread, so that it keeps the order in which the program spoke.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
+import trio
+from attrs import define, field, frozen
+
+from trio_bridge.dora.codec import ContractError, decode, encode
+from trio_bridge.dora.contract import ROWS, port_of
+
+EVENTS_WAITING = 256
+"""Messages the reading thread may be ahead of the Trio loop. Beyond it the thread waits, and
+Dora's own queue (10,000, backpressure) holds the rest: 256 is 5 s of 20 ms messages."""
+
+QUIET = 0.005
+"""Seconds a port keeps quiet after a message; rows that come meanwhile leave as one message."""
+
+ROWS_WAITING = 4096
+"""Rows a port may hold back during its quiet time. More leave at once: it bounds the memory,
+and a message of that size costs the receiver less than a tenth of a second."""
+
+
+# --- what the thread reports ----------------------------------------------------------------
+
+
+@frozen
+class Batch:
+    """A message that arrived: `rows` are instances of the port's row class, in order.
+
+    `number` is the sender's count for its output, from 0 (-1: it does not count).
+    """
+
+    input_id: str
+    rows: list[Any]
+    number: int = -1
+    from_bridge: bool = False
+
+    @property
+    def port(self) -> str:
+        """The port the input stands for: `ack-asr` → `ack`."""
+        return port_of(self.input_id)
+
+
+@frozen
+class Ping:
+    """A ping came through on `input_id`, carrying `token`."""
+
+    input_id: str
+    token: str
+    number: int = -1
+    from_bridge: bool = False
+
+
+@frozen
+class Notice:
+    """Anything else Dora has to say, such as NODE_FAILED, INPUT_CLOSED or ERROR.
+
+    A message that does not keep the contract is a notice of kind `BAD_MESSAGE`.
+    """
+
+    kind: str
+    subject: str
+    detail: str = ""
+
+
+@frozen
+class Stopped:
+    """The dataflow stops, or the connection to the daemon has ended."""
+
+
+NodeEvent: TypeAlias = Batch | Ping | Notice | Stopped
+
+
+class DoraNode(Protocol):
+    """The part of `dora.Node` that is used."""
+
+    def next(self) -> dict[str, Any] | None:
+        """Wait for the next event, without the interpreter lock."""
+
+    def send_output(
+        self, output_id: str, data: pa.Array, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Send one message. Blocks, interpreter lock in hand, when a receiver is stuck."""
+
+
+def read_event(event: dict[str, Any] | None) -> NodeEvent:
+    """What a `dora` event means."""
+    if event is None:
+        return Stopped()
+    kind = str(event["type"])
+    if kind == "STOP":
+        return Stopped()
+    if kind != "INPUT":
+        detail = str(event.get("error") or event.get("reason") or "").partition("\n")[0]
+        return Notice(kind, str(event.get("id", "")), detail)
+    input_id = event["id"]
+    metadata = event["metadata"]
+    number = int(metadata.get("n", -1))
+    from_bridge = metadata.get("from") == "bridge"
+    token = metadata.get("ping")
+    if token is not None:
+        return Ping(input_id, str(token), number, from_bridge)
+    row_class = ROWS.get(port_of(input_id))
+    if row_class is None:
+        return Notice("BAD_MESSAGE", input_id, "an input that the contract does not know")
+    try:
+        return Batch(input_id, decode(event["value"], row_class), number, from_bridge)
+    except ContractError as exc:
+        return Notice("BAD_MESSAGE", input_id, str(exc))
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+@define(eq=False)
+class Inbox:
+    """Events of a node for one Trio task, in order.
+
+    Everything up to and including the `Stopped` event is delivered; after it nothing comes.
+    """
+
+    _node: DoraNode
+    _limit: int = EVENTS_WAITING
+    _events: deque[NodeEvent] = field(factory=deque, init=False)
+    _room: threading.Condition = field(factory=threading.Condition, init=False)
+    _arrived: trio.Event = field(factory=trio.Event, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    async def run(self) -> None:
+        """Read until the node stops. Cancelling leaves the thread to end by itself: it is
+        blocked in `next()` and cannot be woken, but comes back when the dataflow stops."""
+        token = trio.lowlevel.current_trio_token()
+        # A limiter of its own: a thread that may live for days must not occupy a place among
+        # the default limiter's forty.
+        limiter = trio.CapacityLimiter(1)
+        try:
+            await trio.to_thread.run_sync(
+                self._read, token, limiter=limiter, abandon_on_cancel=True
+            )
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let the thread go: what it still reads is thrown away. Idempotent."""
+        with self._room:
+            self._closed = True
+            self._room.notify_all()
+
+    def stop(self) -> None:
+        """Deliver `Stopped` after what has already been read. Call it on the Trio thread."""
+        self._events.append(Stopped())
+        self._arrived.set()
+
+    async def receive(self) -> NodeEvent:
+        """The next event; waits for it."""
+        while not self._events:
+            self._arrived = trio.Event()
+            # No event is missed between the look and the wait: the thread wakes us through
+            # the Trio loop, which cannot run before we wait.
+            await self._arrived.wait()
+        return self.receive_nowait()
+
+    def receive_nowait(self) -> NodeEvent:
+        """The next event.
+
+        Raises:
+            trio.WouldBlock: There is none yet.
+        """
+        try:
+            event = self._events.popleft()
+        except IndexError:
+            raise trio.WouldBlock from None
+        if len(self._events) == self._limit - 1:
+            with self._room:
+                self._room.notify_all()
+        return event
+
+    def _read(self, token: trio.lowlevel.TrioToken) -> None:
+        while not self._closed:
+            event = read_event(self._node.next())
+            with self._room:
+                while len(self._events) >= self._limit and not self._closed:
+                    self._room.wait()
+                self._events.append(event)
+            try:
+                token.run_sync_soon(self._wake, idempotent=True)
+            except trio.RunFinishedError:
+                return
+            if isinstance(event, Stopped):
+                return
+
+    def _wake(self) -> None:
+        self._arrived.set()
+
+
+# --- sending --------------------------------------------------------------------------------
+
+
+@define
+class _Output:
+    quiet_until: float = float("-inf")
+    waiting: list[Any] = field(factory=list)
+    sent: int = 0
+
+
+@define(eq=False)
+class Outbox:
+    """Sends rows, batched per output port.
+
+    A row leaves at once when its port has been quiet for 5 ms; otherwise it waits, at most
+    that long, and leaves in one message with all that came meanwhile. Each message carries
+    its number on that output (`n`, from 0), so that a loss shows.
+
+    Args:
+        node: The node to send from.
+        metadata: Put on every message.
+        on_sent: Called with the port and the message's number after each message.
+    """
+
+    _node: DoraNode
+    _metadata: dict[str, Any] = field(factory=dict)
+    _on_sent: Callable[[str, int], None] | None = None
+    _outputs: dict[str, _Output] = field(factory=dict, init=False)
+    _wake: trio.Event = field(factory=trio.Event, init=False)
+
+    def sent(self, port: str) -> int:
+        """How many messages have left on `port`."""
+        output = self._outputs.get(port)
+        return output.sent if output else 0
+
+    def send(self, port: str, row: Any) -> None:
+        """Send a row; never waits."""
+        output = self._outputs.setdefault(port, _Output())
+        output.waiting.append(row)
+        now = trio.current_time()
+        if now >= output.quiet_until or len(output.waiting) >= ROWS_WAITING:
+            self._flush(port, output, now)
+        elif len(output.waiting) == 1:
+            self._wake.set()
+
+    def ping(self, port: str, token: str) -> None:
+        """Send a ping: an empty message with its token in the metadata."""
+        output = self._outputs.setdefault(port, _Output())
+        self._flush(port, output, trio.current_time())
+        self._message(port, output, encode([], ROWS[port_of(port)]), {"ping": token})
+
+    def flush(self) -> None:
+        """Send all that waits."""
+        now = trio.current_time()
+        for port, output in self._outputs.items():
+            self._flush(port, output, now)
+
+    def drop(self) -> None:
+        """Forget all that waits: nobody is left to read it."""
+        for output in self._outputs.values():
+            output.waiting.clear()
+
+    async def run(self) -> None:
+        """Send what waits when its port's quiet time is over. Runs until cancelled."""
+        while True:
+            waiting = [o.quiet_until for o in self._outputs.values() if o.waiting]
+            if not waiting:
+                self._wake = trio.Event()
+                await self._wake.wait()
+                continue
+            await trio.sleep_until(min(waiting))
+            now = trio.current_time()
+            for port, output in self._outputs.items():
+                if output.quiet_until <= now:
+                    self._flush(port, output, now)
+
+    def _flush(self, port: str, output: _Output, now: float) -> None:
+        if not output.waiting:
+            return
+        rows, output.waiting = output.waiting, []
+        output.quiet_until = now + QUIET
+        self._message(port, output, encode(rows, ROWS[port_of(port)]), {})
+
+    def _message(
+        self, port: str, output: _Output, array: pa.Array, extra: dict[str, Any]
+    ) -> None:
+        number = output.sent
+        output.sent += 1
+        self._node.send_output(port, array, {**self._metadata, "n": number, **extra})
+        if self._on_sent is not None:
+            self._on_sent(port, number)
