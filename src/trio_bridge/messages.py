@@ -16,7 +16,7 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
+Samples: TypeAlias = NDArray[np.float32]
 
 
 # --- shared values -------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class MicrophonePcm:
 class InputAudio:
     """Input audio for the backend: mono float32 in [-1, 1), shape ``(n,)``."""
 
-    samples: Float32 = field(eq=False)
+    samples: Samples = field(eq=False)
     sample_rate: int = 16_000
 
 
@@ -212,7 +212,7 @@ class AudioDelta:
     """
 
     response_id: str
-    samples: Float32 = field(eq=False)
+    samples: Samples = field(eq=False)
     sample_rate: int
     text: str = ""
     words: tuple[Word, ...] = ()

@@ -17,7 +17,7 @@ class Ids:
     """Gives out ids: a prefix that says what it names, a token of this session's own, and a
     number that counts up, so that a log of a session reads in order.
 
-    An item's id has 24 characters and stays so for the first 16 million ids: clients refuse
+    An item's id has 23 characters and stays so for the first 16 million ids: clients refuse
     items whose id is longer than 32.
 
     Args:
@@ -26,6 +26,10 @@ class Ids:
 
     token: str = field(factory=_random_token)
     _count: int = field(default=0, init=False)
+
+    def session(self) -> str:
+        """The id of the session itself."""
+        return self._next("sess")
 
     def event(self) -> str:
         """The id of a server event."""

@@ -1,0 +1,52 @@
+"""The one place that turns the end of a session into a close code, a reason and words."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from trio_bridge.errors import BackendBroken, BackendUnavailable, BridgeError
+
+REASON_BYTES = 123
+"""What a WebSocket close frame has room for (RFC 6455, 5.5: 125 bytes with the code)."""
+
+
+@frozen
+class Ending:
+    """How a session ends.
+
+    `code` is a WebSocket close code; `error` is told in an `error` event before the close
+    when the client did not ask for this end.
+    """
+
+    code: int
+    reason: str
+    error_code: str | None = None
+    error: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        short = self.reason.encode()[:REASON_BYTES].decode(errors="ignore")
+        object.__setattr__(self, "reason", short)
+
+
+CLIENT_LEFT = Ending(1000, "the client has left")
+GOING_AWAY = Ending(1001, "the server is shutting down")
+CLIENT_TOO_SLOW = Ending(1008, "the client does not read what it is sent")
+
+
+def ending_for(exc: BaseException) -> Ending:
+    """The end that an exception means for the session it escaped from.
+
+    Of a group the first one that has words for the client counts.
+    """
+    if isinstance(exc, BaseExceptionGroup):
+        endings = [ending_for(inner) for inner in exc.exceptions]
+        known = [ending for ending in endings if ending.error_code != "internal_error"]
+        return (known or endings)[0]
+    if isinstance(exc, BackendUnavailable):
+        return Ending(1013, str(exc), "no_capacity", str(exc))
+    if isinstance(exc, BackendBroken):
+        return Ending(1011, str(exc), "backend_failed", str(exc))
+    if isinstance(exc, BridgeError):
+        return Ending(1011, str(exc), "server_error", str(exc))
+    sentence = "The server had an error while serving this session."
+    return Ending(1011, "internal error", "internal_error", sentence)

@@ -1,0 +1,260 @@
+"""The server: listeners, the registry of sessions, and the drain.
+
+Two nurseries: connections are accepted in one and served in the other, so that accepting can
+stop while those who are being served finish. What serves is shielded from the outside until
+the drain is over, so that a cancelled server still says goodbye; the drain is bounded.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
+from types import MappingProxyType
+
+import structlog
+import trio
+from attrs import define, field
+
+from trio_bridge.backend import Backend
+from trio_bridge.closing import GOING_AWAY
+from trio_bridge.doors import http as http_door
+from trio_bridge.doors import realtime as realtime_door
+from trio_bridge.doors.front import HttpRequest, HttpResponse, serve_connection
+from trio_bridge.errors import AddressError
+from trio_bridge.realtime.config import SessionConfig
+from trio_bridge.realtime.engine import RealtimeEngine
+from trio_bridge.realtime.ids import Ids
+from trio_bridge.session import Session, SessionLimits
+from trio_bridge.settings import Settings
+from trio_bridge.transport import Transport
+
+log = structlog.get_logger(__name__)
+
+SESSION_SECONDS = 60 * 60
+"""How long a session may last at most, as the Realtime API says."""
+
+BACKLOG = 512
+"""Connections the kernel may hold for us: a storm of a few hundred is answered, not refused."""
+
+STOP_TIMEOUT = 2.0
+"""Seconds the backend may take to stop once the sessions are gone."""
+
+
+@define(eq=False)
+class Bridge:
+    """A running server. Sessions come and go by themselves; `drain` ends them all."""
+
+    settings: Settings
+    _backend: Backend
+    _handlers: trio.Nursery
+    address: tuple[str, int] = field(init=False)
+    """Where it listens: host and port."""
+
+    started_at: float = field(factory=time.time, init=False)
+    _sessions: dict[str, Session] = field(factory=dict, init=False)
+    _empty: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+    _shutdown: trio.Event = field(factory=trio.Event, init=False)
+
+    @property
+    def url(self) -> str:
+        """Where the Realtime API is, e.g. `ws://127.0.0.1:8080/v1/realtime`."""
+        return f"ws://{self._netloc}/v1/realtime"
+
+    @property
+    def http_url(self) -> str:
+        """The server's root, e.g. `http://127.0.0.1:8080`."""
+        return f"http://{self._netloc}"
+
+    @property
+    def _netloc(self) -> str:
+        host, port = self.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """The sessions that live now, by id; a view."""
+        return MappingProxyType(self._sessions)
+
+    def shutdown(self) -> None:
+        """Begin the end: accept no more, send every session close 1001, stop the backend."""
+        self._shutdown.set()
+
+    async def wait_shutdown(self) -> None:
+        """Wait until `shutdown` has been called."""
+        await self._shutdown.wait()
+
+    def open_session(self, transport: Transport, *, model: str = "trio-bridge") -> Session:
+        """Begin a session over `transport`; it lives in the server, not in the caller."""
+        ids = Ids()
+        session_id = ids.session()
+        server = self.settings.server
+        engine = RealtimeEngine(
+            session_id=session_id,
+            model=model,
+            config=SessionConfig(),
+            capabilities=self._backend.capabilities,
+            now=trio.current_time(),
+            expires_at=int(time.time()) + SESSION_SECONDS,
+            lead=server.lead,
+            ids=ids,
+        )
+        limits = SessionLimits(resume_window=server.resume_window)
+        session = Session(session_id, engine, self._backend, limits)
+        session.attach(transport)
+        self._sessions[session_id] = session
+        self._handlers.start_soon(self._run_session, session)
+        return session
+
+    async def _run_session(self, session: Session) -> None:
+        log.info("session opened", session_id=session.id)
+        try:
+            await session.run()
+        finally:
+            del self._sessions[session.id]
+            ending = session.ending
+            log.info(
+                "session closed",
+                session_id=session.id,
+                code=ending.code if ending else None,
+                reason=ending.reason if ending else None,
+            )
+            if not self._sessions:
+                self._empty.unpark_all()
+
+    # --- the front door's view ---------------------------------------------------------------
+
+    def admit(self, request: HttpRequest) -> HttpResponse | None:
+        """Refuse a WebSocket before its upgrade, or let it pass (None)."""
+        return realtime_door.refuse(request)
+
+    async def http(self, request: HttpRequest) -> HttpResponse:
+        """Answer a plain HTTP request."""
+        status = http_door.Status(
+            active_sessions=len(self._sessions), started_at=self.started_at
+        )
+        return http_door.answer(request, status)
+
+    async def websocket(self, request: HttpRequest, transport: Transport) -> None:
+        """Serve one WebSocket until its session has let go of it."""
+        session = self.open_session(transport, model=realtime_door.model_of(request))
+        await session.released(transport)
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        for session in list(self._sessions.values()):
+            session.end(GOING_AWAY)
+        while self._sessions:
+            await self._empty.park()
+
+
+async def _house(
+    settings: Settings,
+    backends: AbstractAsyncContextManager[Backend],
+    task_status: trio.TaskStatus[Bridge],
+) -> None:
+    with trio.CancelScope() as shield:
+        async with backends as backend, trio.open_nursery() as handlers:
+            bridge = Bridge(settings, backend, handlers)
+            listeners = await _listen(settings.server.host, settings.server.port)
+            async with trio.open_nursery() as acceptors:
+                await acceptors.start(
+                    partial(
+                        trio.serve_listeners,
+                        partial(serve_connection, app=bridge),
+                        listeners,
+                        handler_nursery=handlers,
+                    )
+                )
+                host, port = listeners[0].socket.getsockname()[:2]
+                bridge.address = (host, port)
+                shield.shield = True
+                task_status.started(bridge)
+                await bridge.wait_shutdown()
+                acceptors.cancel_scope.cancel()
+            drain = settings.server.drain_timeout
+            shield.deadline = trio.current_time() + drain + STOP_TIMEOUT
+            with trio.move_on_after(drain) as patience:
+                await bridge._drain()  # noqa: SLF001
+            if patience.cancelled_caught:
+                log.warning("sessions cut off", sessions=len(bridge.sessions))
+            handlers.cancel_scope.cancel()
+
+
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    except OSError as exc:
+        reasons = {
+            errno.EADDRINUSE: "the port is in use",
+            errno.EACCES: "not permitted",
+            errno.EADDRNOTAVAIL: "this machine does not have that address",
+        }
+        inner = exc.errno if exc.errno is not None else getattr(exc.__cause__, "errno", None)
+        why = reasons.get(inner or 0, exc.strerror or str(exc))
+        raise AddressError(f"cannot listen on {host}:{port}: {why}") from exc
+
+
+@asynccontextmanager
+async def open_bridge(
+    settings: Settings | None = None, *, backend: Backend | None = None
+) -> AsyncGenerator[Bridge, None]:
+    """Run a server inside an `async with`; leaving it drains and stops everything.
+
+    Args:
+        settings: Where to listen, which dataflow, and so on. Default: `Settings()`.
+        backend: Answers the sessions instead of a Dora dataflow; stays the caller's.
+
+    Yields:
+        The server, listening.
+
+    Raises:
+        AddressError: The address cannot be had.
+        DataflowError: The dataflow is wrong or did not come up.
+        RuntimeFailed: Dora's coordinator or daemon did not start.
+    """
+    settings = settings or Settings()
+    try:
+        async with trio.open_nursery() as nursery:
+            backends = nullcontext(backend) if backend else _dora(settings)
+            bridge: Bridge = await nursery.start(_house, settings, backends)
+            try:
+                yield bridge
+            finally:
+                bridge.shutdown()
+    except BaseExceptionGroup as group:
+        raise _sole(group) from None
+
+
+async def serve(
+    settings: Settings | None = None,
+    *,
+    backend: Backend | None = None,
+    task_status: trio.TaskStatus[Bridge] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a server until it is cancelled or its `shutdown` is called.
+
+    `await nursery.start(trio_bridge.serve, settings)` gives the `Bridge`, listening.
+    Arguments and errors as for `open_bridge`.
+    """
+    async with open_bridge(settings, backend=backend) as bridge:
+        task_status.started(bridge)
+        await bridge.wait_shutdown()
+
+
+def _dora(settings: Settings) -> AbstractAsyncContextManager[Backend]:
+    # Not imported at the top: a server with a backend of its own needs no Dora.
+    from trio_bridge.dora.backend import open_dora_backend
+
+    return open_dora_backend(settings.dora)
+
+
+def _sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception of a group of one, so that callers see what was raised."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return inner

@@ -1,0 +1,348 @@
+"""One session: a nursery with four sibling tasks, joined by bounded channels.
+
+    transport ─► reader ──► engine ──► mic channel ──► forwarder (24 → 16 kHz) ─► backend
+                              ▲   └──► outbound channel ──► sender (→ 24 kHz) ─► transport
+              backend ─► event pump
+
+Reader and pump both step the engine. A step is synchronous, and its whole result is handed on
+without a checkpoint in between, so the order of everything the client sees is decided here and
+nowhere else. A session is not its socket: transports attach and detach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+import trio
+from attrs import define, field, frozen
+
+from trio_bridge.audio.pcm import pcm16_to_float32
+from trio_bridge.audio.resample import StreamResampler
+from trio_bridge.backend import Backend, BackendSession
+from trio_bridge.closing import CLIENT_LEFT, CLIENT_TOO_SLOW, GOING_AWAY, Ending, ending_for
+from trio_bridge.errors import BackendBroken, TransportClosed
+from trio_bridge.messages import (
+    Clear,
+    Commit,
+    Configure,
+    InputAudio,
+    ListenCommand,
+    MicrophonePcm,
+    Samples,
+)
+from trio_bridge.outgoing import SpeechEncoder
+from trio_bridge.realtime import wire
+from trio_bridge.realtime.engine import RealtimeEngine, Step
+from trio_bridge.realtime.problems import ProtocolError
+from trio_bridge.transport import Transport
+
+log = structlog.get_logger(__name__)
+
+OUTBOUND_STEPS = 512
+"""Steps that may wait for the sender. Reader and pump pause at half of it, so the other half
+is room for the steps that were already under way."""
+
+OUTBOUND_PAUSE = OUTBOUND_STEPS // 2
+
+MIC_COMMANDS = 64
+"""Audio waiting for the forwarder, about a second of 20 ms frames: enough to ride out a pause
+of the loop, little enough that TCP soon tells a client that outruns it."""
+
+LISTEN_RATE = 16_000
+"""Hz: what every backend hears."""
+
+PIECE_BYTES = 48_000
+"""Input audio is resampled in pieces of at most a second with a checkpoint between, so that a
+15 MiB append (0.3 s of work) delays nobody else's audio."""
+
+GOODBYE_TIMEOUT = 2.0
+"""Seconds that the last error event and the close frame may take, together."""
+
+
+@frozen
+class SessionLimits:
+    """What a session grants its peer, in seconds."""
+
+    resume_window: float = 0.0
+    """How long a session without a transport waits for another. 0: it ends at once."""
+    send_timeout: float = 10.0
+    """How long one message may take to leave before the client counts as not reading."""
+
+
+@define(eq=False)
+class _Line:
+    """A transport while it is attached."""
+
+    transport: Transport
+    lost: trio.Event = field(factory=trio.Event)
+    receiving: trio.CancelScope | None = None
+    sending: trio.CancelScope | None = None
+
+
+@define(eq=False)
+class Session:
+    """One client's session. `run` is its whole life; `attach` gives it a transport."""
+
+    id: str
+    _engine: RealtimeEngine
+    _backend: Backend
+    _limits: SessionLimits = field(factory=SessionLimits)
+    ending: Ending | None = field(default=None, init=False)
+    """How it ended, once it is ending."""
+
+    _line: _Line | None = field(default=None, init=False)
+    _line_changed: trio.lowlevel.ParkingLot = field(
+        factory=trio.lowlevel.ParkingLot, init=False
+    )
+    _lost_at: float = field(default=0.0, init=False)
+    _link: BackendSession = field(init=False)
+    _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _outbound: trio.MemorySendChannel[Step | Ending] = field(init=False)
+    _outbound_end: trio.MemoryReceiveChannel[Step | Ending] = field(init=False)
+    _sent: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+    _waking: trio.CancelScope | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        pair = trio.open_memory_channel[Step | Ending](OUTBOUND_STEPS)
+        self._outbound, self._outbound_end = pair
+
+    # --- transports ------------------------------------------------------------------------
+
+    def attach(self, transport: Transport) -> None:
+        """Carry the session over `transport` from now on.
+
+        Raises:
+            RuntimeError: Another transport is attached.
+        """
+        if self._line is not None:
+            raise RuntimeError("this session has a transport already")
+        self._line = _Line(transport)
+        self._line_changed.unpark_all()
+
+    async def released(self, transport: Transport) -> None:
+        """Wait until the session has let go of `transport`."""
+        line = self._line
+        if line is not None and line.transport is transport:
+            await line.lost.wait()
+
+    def detach(self) -> Transport | None:
+        """Take the transport away without closing it; what is due is kept for the next.
+
+        A message that was on its way counts as not sent and is sent again.
+        """
+        line = self._line
+        if line is None:
+            return None
+        self._drop(line)
+        return line.transport
+
+    def _drop(self, line: _Line) -> None:
+        if self._line is not line:
+            return
+        self._line = None
+        self._lost_at = trio.current_time()
+        line.lost.set()
+        for scope in (line.receiving, line.sending):
+            if scope is not None:
+                scope.cancel()
+
+    async def _attached(self) -> _Line:
+        """The transport in use; waits for one as long as the resume window lasts."""
+        while self._line is None:
+            with trio.move_on_at(self._lost_at + self._limits.resume_window) as window:
+                await self._line_changed.park()
+            if window.cancelled_caught and self._line is None:
+                self._end(CLIENT_LEFT)
+                await trio.sleep_forever()  # the cancellation of the session arrives here
+        return self._line
+
+    # --- life ------------------------------------------------------------------------------
+
+    def end(self, ending: Ending) -> None:
+        """Ask the session to end once what is queued for the client has been sent.
+
+        The send timeout bounds how long that takes.
+        """
+        try:
+            self._outbound.send_nowait(ending)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            self._end(ending)
+
+    def _end(self, ending: Ending) -> None:
+        if self.ending is None:
+            self.ending = ending
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Live until the client leaves, the backend fails or `end` is called.
+
+        Never raises for what happens inside the session: it is logged, told to the client in
+        an `error` event, and the transport is closed with a code and a reason. The transport
+        is closed on every way out, cancellation included.
+        """
+        self._lost_at = trio.current_time()
+        try:
+            with self._scope:
+                async with self._backend.session(self.id) as self._link:
+                    await self._serve()
+        except* Exception as group:
+            self.ending = ending_for(group)
+            if self.ending.error_code == "internal_error":
+                log.exception("session failed", session_id=self.id)
+            else:
+                log.warning("session ended", session_id=self.id, reason=self.ending.reason)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_TIMEOUT):
+                await self._goodbye(self.ending or GOING_AWAY)
+
+    async def _serve(self) -> None:
+        mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
+        with self._outbound:
+            started = self._engine.start()
+            self._hand_on(started)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._reader, mic_send, started)
+                nursery.start_soon(self._forwarder, mic_receive)
+                nursery.start_soon(self._sender)
+                nursery.start_soon(self._pump)
+
+    async def _goodbye(self, ending: Ending) -> None:
+        line = self._line
+        if line is None:
+            return
+        if ending.error_code is not None and ending.error is not None:
+            event = self._engine.failure(ending.error_code, ending.error)
+            try:
+                await line.transport.send(wire.dump(event))
+            except TransportClosed:
+                pass
+        await line.transport.close(ending.code, ending.reason)
+        self._drop(line)
+
+    # --- the four tasks --------------------------------------------------------------------
+
+    async def _reader(self, mic: trio.MemorySendChannel[ListenCommand], started: Step) -> None:
+        with mic:
+            await self._listen(mic, started)
+            while True:
+                line = await self._attached()
+                frame: str | bytes | None = None
+                with trio.CancelScope() as line.receiving:
+                    try:
+                        frame = await line.transport.receive()
+                    except TransportClosed as exc:
+                        log.debug("transport lost", session_id=self.id, why=str(exc))
+                        self._drop(line)
+                if frame is None:
+                    continue
+                await self._room()
+                await self._listen(mic, self._step(lambda: self._take(frame)))
+
+    def _take(self, frame: str | bytes) -> Step:
+        now = trio.current_time()
+        try:
+            event = wire.load(frame)
+        except ProtocolError as problem:
+            return self._engine.reject(problem, now)
+        return self._engine.receive(event, now)
+
+    async def _listen(self, mic: trio.MemorySendChannel[ListenCommand], step: Step) -> None:
+        # Only the reader's steps hold listen commands, so waiting here reorders nothing, and
+        # a forwarder that lags makes the reader, and so the client, wait.
+        for command in step.commands:
+            if isinstance(command, ListenCommand):
+                await mic.send(command)
+
+    async def _forwarder(self, mic: trio.MemoryReceiveChannel[ListenCommand]) -> None:
+        resampler: StreamResampler | None = None
+        with mic:
+            async for command in mic:
+                match command:
+                    case MicrophonePcm(pcm, rate):
+                        if resampler is None:
+                            resampler = StreamResampler(rate, LISTEN_RATE, quality="best")
+                        for start in range(0, len(pcm), PIECE_BYTES):
+                            piece = pcm16_to_float32(pcm[start : start + PIECE_BYTES])
+                            self._hear(resampler.process(piece))
+                            await trio.lowlevel.checkpoint()
+                    case Commit() | Clear():
+                        if resampler is not None:
+                            # The filter's look-ahead belongs to this turn, and to its clock.
+                            self._hear(resampler.flush())
+                        self._link.send(command)
+                    case Configure() | InputAudio():
+                        self._link.send(command)
+
+    def _hear(self, samples: Samples) -> None:
+        if samples.size:
+            self._link.send(InputAudio(samples, LISTEN_RATE))
+
+    async def _sender(self) -> None:
+        encoder = SpeechEncoder(self._engine.ids.event)
+        with self._outbound_end:
+            async for item in self._outbound_end:
+                if isinstance(item, Ending):
+                    self._end(item)
+                    return
+                for event in encoder.encode(item.events):
+                    await self._deliver(wire.dump(event))
+                self._sent.unpark_all()
+                if item.close is not None:
+                    self._end(Ending(*item.close))
+                    return
+
+    async def _deliver(self, message: str) -> None:
+        while True:
+            line = await self._attached()
+            with trio.CancelScope() as line.sending:
+                try:
+                    with trio.fail_after(self._limits.send_timeout):
+                        await line.transport.send(message)
+                except TransportClosed:
+                    self._drop(line)
+                except trio.TooSlowError:
+                    self._end(CLIENT_TOO_SLOW)
+                    await trio.sleep_forever()
+                else:
+                    return
+
+    async def _pump(self) -> None:
+        events = self._link.events
+        with events:
+            while True:
+                event = None
+                with trio.CancelScope(deadline=self._engine.deadline) as self._waking:
+                    try:
+                        event = await events.receive()
+                    except trio.EndOfChannel as exc:
+                        raise BackendBroken("the backend has gone") from exc
+                self._waking = None
+                await self._room()
+                now = trio.current_time()
+                if event is None:
+                    self._step(lambda: self._engine.tick(now))
+                else:
+                    self._step(lambda: self._engine.report(event, now))
+
+    # --- stepping the engine ---------------------------------------------------------------
+
+    async def _room(self) -> None:
+        """Wait until the sender has caught up so far that a step's result can be queued."""
+        while self._outbound.statistics().current_buffer_used >= OUTBOUND_PAUSE:
+            await self._sent.park()
+
+    def _step(self, take: Callable[[], Step]) -> Step:
+        step = take()
+        self._hand_on(step)
+        if self._waking is not None:
+            self._waking.deadline = self._engine.deadline
+        return step
+
+    def _hand_on(self, step: Step) -> None:
+        for command in step.commands:
+            if not isinstance(command, ListenCommand):
+                self._link.send(command)
+        # Once it is ending the sender may be gone: there is nobody to hand this to.
+        if self.ending is None and (step.events or step.close is not None):
+            self._outbound.send_nowait(step)
