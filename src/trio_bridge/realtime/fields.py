@@ -44,6 +44,14 @@ class Fields:
         value = self.data[name]
         return null if value is None else check(value, self.path_of(name))
 
+    def get_or(self, name: str, check: Check[T], default: D) -> T | D:
+        """The field `name`, checked; absent and null both mean `default`.
+
+        Raises:
+            ProtocolError: `check` refused the value.
+        """
+        return self.get(name, check, absent=default, null=default)
+
     def require(self, name: str, check: Check[T]) -> T:
         """The field `name`, which must be there.
 
@@ -61,7 +69,7 @@ class Fields:
             ProtocolError: It is something other than an object.
         """
         empty: Json = {}
-        return Fields(self.get(name, an_object, absent=empty, null=empty), self.path_of(name))
+        return Fields(self.get_or(name, an_object, empty), self.path_of(name))
 
     def path_of(self, name: str) -> str:
         """Where the field `name` stands in the event."""
