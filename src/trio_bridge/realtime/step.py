@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from trio_bridge.messages import Command
 from trio_bridge.realtime.events import ServerEvent
@@ -21,3 +21,32 @@ class Step:
     events: tuple[ServerEvent, ...] = ()
     commands: tuple[Command, ...] = ()
     close: tuple[int, str] | None = None
+
+
+@define
+class Draft:
+    """The step that is being made: every part of the engine writes to the same one."""
+
+    _events: list[ServerEvent] = field(factory=list, init=False)
+    _commands: list[Command] = field(factory=list, init=False)
+    _close: tuple[int, str] | None = field(default=None, init=False)
+
+    def tell(self, *events: ServerEvent) -> None:
+        """Say something to the client."""
+        self._events.extend(events)
+
+    def ask(self, *commands: Command) -> None:
+        """Ask something of the backend."""
+        self._commands.extend(commands)
+
+    def close(self, code: int, reason: str) -> None:
+        """End the session after this step."""
+        self._close = (code, reason)
+
+    def take(self) -> Step:
+        """The step as it stands; what is drafted from here on belongs to the next."""
+        step = Step(tuple(self._events), tuple(self._commands), self._close)
+        self._events.clear()
+        self._commands.clear()
+        self._close = None
+        return step
