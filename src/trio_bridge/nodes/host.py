@@ -15,7 +15,6 @@ the iteration when the dataflow stops.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -28,6 +27,7 @@ from attrs import define, field
 from dora import Node
 
 from trio_bridge.dora.contract import ROWS, Ack, port_of
+from trio_bridge.dora.lifetime import die_with_parent, wait_ended
 from trio_bridge.dora.node_io import (
     Batch,
     DoraNode,
@@ -37,6 +37,8 @@ from trio_bridge.dora.node_io import (
     Ping,
     Stopped,
 )
+
+__all__ = ["NodeIO", "die_with_parent", "open_node"]
 
 HEARTBEAT = 0.5
 """Seconds between heartbeats. They come from a Trio task, so that a node whose main loop is
@@ -52,24 +54,6 @@ ACK_SECONDS = 0.25
 TOKENS_KEPT = 64
 """Ping tokens remembered, so that a ping is passed on once though it comes in on two ports.
 The bridge has one or two pings under way at a time."""
-
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends (Linux).
-
-    For worker processes of a node: call it first thing in the worker (or as `preexec_fn`).
-    Without it workers outlive a killed node and hold its pipes, and Dora never notices that
-    the node has gone.
-    """
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The parent may have died before the call; then no signal will ever come.
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @define
@@ -128,6 +112,7 @@ class NodeIO:
             nursery.start_soon(self._heartbeat)
             nursery.start_soon(self._acknowledge_in_time)
             nursery.start_soon(self._end_on_sigterm)
+            nursery.start_soon(self._end_with_daemon)
 
     def __aiter__(self) -> NodeIO:
         return self
@@ -197,6 +182,13 @@ class NodeIO:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async for _ in signals:
                 self._inbox.stop()
+
+    async def _end_with_daemon(self) -> None:
+        # A daemon that is killed shows in `next()` as one error among others, then silence.
+        # The kernel's parent-death signal is no help: it is tied to the thread that forked,
+        # and the daemon's threads come and go.
+        await wait_ended(os.getppid())
+        self._inbox.stop()
 
 
 @asynccontextmanager

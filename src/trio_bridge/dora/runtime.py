@@ -1,0 +1,296 @@
+"""The embedded Dora runtime: a private coordinator and daemon that live as long as we do.
+
+Everything it writes goes to a temporary directory of its own, which goes with it. `dora up` and
+`dora down` act on the whole machine and are never used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from attrs import define, field
+
+from trio_bridge.dora.lifetime import Child, ProcessId, children_of
+from trio_bridge.errors import DataflowError, RuntimeFailed
+
+START_TIMEOUT = 10.0
+"""Seconds for coordinator and daemon to come up; 0.3 s is usual."""
+
+COMMAND_TIMEOUT = 10.0
+"""Seconds for one `dora` command; the slowest, a stop that has to kill, takes 1.6 s."""
+
+STOP_GRACE = 1.0
+"""Seconds the nodes of a dataflow have to end by themselves."""
+
+LOG_LINES = 20
+"""Lines of a log that are shown when something fails."""
+
+_CONNECT_INTERVAL = 0.01
+_ZENOH = '{ "scouting": { "multicast": { "enabled": false }, "gossip": { "enabled": false } } }'
+"""Without this all nodes of all dataflows gossip with each other, and from the thirteenth on
+they fail with shared-memory errors."""
+
+_NODE_FAILED = re.compile(r"Node `(?P<node>[^`]+)` failed: (?P<why>.*)")
+
+
+@define(eq=False)
+class Runtime:
+    """A running coordinator and daemon.
+
+    Attributes:
+        directory: Where it keeps its files; gone when it ends.
+        daemon_port: Where a dynamic node attaches.
+        mark: Stands at the front of every dataflow name: whose it is.
+        zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
+    """
+
+    directory: Path
+    daemon_port: int
+    mark: str
+    zenoh_overlay: Path
+    _program: str
+    _env: dict[str, str]
+    _coordinator: Child
+    _daemon: Child
+    _failure: str | None = field(default=None, init=False)
+    _failed: trio.Event = field(factory=trio.Event, init=False)
+
+    @property
+    def failure(self) -> str | None:
+        """Why it no longer runs, if it does not."""
+        return self._failure
+
+    async def wait_failed(self) -> str:
+        """Wait until coordinator or daemon has died; gives the reason."""
+        await self._failed.wait()
+        return self._failure or ""
+
+    async def validate(self, descriptor: Path) -> None:
+        """Have Dora check a descriptor.
+
+        Raises:
+            DataflowError: It does not pass.
+        """
+        done = await self._dora("validate", str(descriptor))
+        if done.returncode != 0:
+            raise DataflowError(f"dora does not accept the dataflow: {_error_of(done)}")
+
+    async def start(self, descriptor: Path, name: str) -> None:
+        """Start a dataflow.
+
+        Raises:
+            DataflowError: Dora does not start it.
+            RuntimeFailed: The daemon did not report to the coordinator in time.
+        """
+        command = ("start", str(descriptor), "--detach", "--name", name)
+        with trio.move_on_after(START_TIMEOUT):
+            while True:
+                done = await self._dora(*command)
+                # The daemon listens for nodes before it has reported to the coordinator.
+                if "daemon connections" not in done.stderr:
+                    break
+                await trio.sleep(_CONNECT_INTERVAL)
+            if done.returncode != 0:
+                raise DataflowError(f"dora did not start the dataflow: {_error_of(done)}")
+            return
+        raise RuntimeFailed("the dora daemon did not report to its coordinator")
+
+    async def stop(self, name: str) -> tuple[str, str] | None:
+        """Stop a dataflow by name; nodes that do not end are killed.
+
+        Returns:
+            The node that failed and Dora's words about it, if one failed.
+        """
+        grace = f"{round(STOP_GRACE * 1000)}ms"
+        done = await self._dora("stop", "--name", name, "--grace-duration", grace)
+        match = _NODE_FAILED.search(done.stderr)
+        return (match["node"], match["why"].strip(" :")) if match else None
+
+    def nodes(self) -> list[ProcessId]:
+        """The processes of all nodes that the daemon has started."""
+        return children_of(self._daemon.pid)
+
+    def log(self, node: str, descriptor: Path) -> str:
+        """The last lines that a node has printed."""
+        lines = []
+        # Each instance has a directory of its own, so that no other flow's log is met here.
+        for path in sorted(descriptor.parent.glob(f"out/*/log_{node}.jsonl")):
+            for line in path.read_text(errors="replace").splitlines()[-LOG_LINES:]:
+                try:
+                    lines.append(str(json.loads(line)["msg"]))
+                except (ValueError, KeyError):
+                    lines.append(line)
+        return "\n".join(lines[-LOG_LINES:])
+
+    async def watch(self) -> None:
+        """Notice when coordinator or daemon dies; ends then."""
+        async with trio.open_nursery() as nursery:
+            for child in (self._coordinator, self._daemon):
+                nursery.start_soon(self._watch, child, nursery.cancel_scope)
+
+    async def _watch(self, child: Child, scope: trio.CancelScope) -> None:
+        code = await child.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        self._failure = f"the dora {child.name} has died ({how})"
+        self._failed.set()
+        scope.cancel()
+
+    async def _dora(self, *args: str) -> subprocess.CompletedProcess[str]:
+        command = [self._program, *args]
+        with trio.move_on_after(COMMAND_TIMEOUT):
+            done = await trio.run_process(
+                command,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                cwd=self.directory,
+                env=self._env,
+            )
+            out, err = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
+            return subprocess.CompletedProcess(command, done.returncode, out, err)
+        return subprocess.CompletedProcess(
+            command, -1, "", f"[ERROR]\n`dora {args[0]}` took longer than {COMMAND_TIMEOUT} s"
+        )
+
+    async def close(self) -> None:
+        """End coordinator and daemon, and whatever nodes are left."""
+        left = self.nodes()
+        await self._daemon.stop()
+        await self._coordinator.stop()
+        for node in left:
+            node.kill()
+
+
+@asynccontextmanager
+async def open_runtime() -> AsyncGenerator[Runtime, None]:
+    """Start a private runtime on free loopback ports; leaving the context ends it.
+
+    Stop dataflows before: nodes that still run then are killed.
+
+    Raises:
+        RuntimeFailed: There is no `dora` program, or it does not come up.
+    """
+    program = _find_program()
+    directory = Path(tempfile.mkdtemp(prefix="trio_bridge-dora-"))
+    try:
+        runtime = await _start(program, directory)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(runtime.watch)
+                yield runtime
+                nursery.cancel_scope.cancel()
+        finally:
+            await runtime.close()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _find_program() -> str:
+    # Beside the interpreter first: an environment that is not activated is not on PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = shutil.which("dora", path=path)
+    if program is None:
+        raise RuntimeFailed("no `dora` program found; it comes with the package dora-rs-cli")
+    return program
+
+
+async def _start(program: str, directory: Path) -> Runtime:
+    overlay = directory / "zenoh.json5"
+    overlay.write_text(_ZENOH)
+    coordinator_port, daemon_port = _free_ports(2)
+    env = _environment(overlay, coordinator_port)
+    children: list[Child] = []
+    try:
+        coordinator = Child.start(
+            "coordinator",
+            [
+                *(program, "coordinator", "--quiet"),
+                *("--port", f"{coordinator_port}"),
+                *("--store", "memory"),
+            ],
+            cwd=directory,
+            env=env,
+        )
+        children.append(coordinator)
+        await _wait_listening(coordinator, coordinator_port, directory)
+        daemon = Child.start(
+            "daemon",
+            [
+                *(program, "daemon", "--quiet"),
+                *("--coordinator-port", f"{coordinator_port}"),
+                *("--local-listen-port", f"{daemon_port}"),
+            ],
+            cwd=directory,
+            env=env,
+        )
+        children.append(daemon)
+        await _wait_listening(daemon, daemon_port, directory)
+    except BaseException:
+        for child in reversed(children):
+            await child.stop()
+        raise
+    mark = f"trio_bridge-{os.getpid()}"
+    return Runtime(directory, daemon_port, mark, overlay, program, env, coordinator, daemon)
+
+
+def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
+    """The environment of coordinator, daemon and, through the daemon, of every node."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("DORA_", "ZENOH_"))}
+    env |= {
+        "DORA_ZENOH_CONFIG_OVERLAY": str(overlay),
+        "DORA_COORDINATOR_PORT": str(coordinator_port),
+        "RUST_BACKTRACE": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+    # Several nodes share the cores, and each computes little at a time: pools of threads as
+    # wide as the machine only take turns from one another.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        env.setdefault(name, "1")
+    scripts = str(Path(sys.executable).parent)
+    env["PATH"] = os.pathsep.join([scripts, env.get("PATH", os.defpath)])
+    return env
+
+
+def _free_ports(count: int) -> Sequence[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+async def _wait_listening(child: Child, port: int, directory: Path) -> None:
+    with trio.move_on_after(START_TIMEOUT):
+        while not child.ended:
+            try:
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+            except OSError:
+                # Neither program says when it listens, so that trying is the only way.
+                await trio.sleep(_CONNECT_INTERVAL)
+                continue
+            await stream.aclose()
+            return
+    log = (directory / f"{child.name}.log").read_text(errors="replace")
+    last = " / ".join(log.strip().splitlines()[-LOG_LINES:]) or "it printed nothing"
+    raise RuntimeFailed(f"the dora {child.name} did not come up: {last}")
+
+
+def _error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """Dora's own words, without its source locations and backtraces."""
+    text = re.sub(r"\n\s*(Location|Stack backtrace):.*", "", done.stderr, flags=re.DOTALL)
+    words = [line.strip() for line in text.splitlines() if line.strip(" \n-")]
+    return " ".join(word for word in words if word != "[ERROR]") or "no reason given"
