@@ -20,7 +20,6 @@ from trio_bridge.realtime.fields import (
     a_number,
     a_string,
     an_array_of,
-    an_object,
     one_of,
 )
 from trio_bridge.realtime.values import (
@@ -121,7 +120,9 @@ class SessionConfig:
             ),
             prompt=top.get("prompt", values.a_prompt, absent=self.prompt, null=None),
             include=top.get("include", values.an_include, absent=self.include, null=None),
-            reasoning=top.get("reasoning", an_object, absent=self.reasoning, null=None),
+            reasoning=top.get(
+                "reasoning", values.a_reasoning, absent=self.reasoning, null=None
+            ),
             input_format=heard.get(
                 "format", values.a_format, absent=self.input_format, null=AudioFormat()
             ),

@@ -48,6 +48,9 @@ PREFIX_PADDING_MS: Final = (0, 5_000)
 SILENCE_DURATION_MS: Final = (0, 60_000)
 """Nobody waits for an answer longer than that; the protocol itself names no maximum."""
 
+MAX_INTEGER: Final = 2**63 - 1
+"""Where the protocol names no maximum: what every client can read back."""
+
 METADATA_PAIRS: Final = 16
 METADATA_KEY_LENGTH: Final = 64
 METADATA_VALUE_LENGTH: Final = 512
@@ -251,8 +254,13 @@ def check_declared(name: str, tools: tuple[Json, ...]) -> None:
 
 
 def a_tracing(value: Any, path: str) -> str | Json:
-    """`auto`, or an object that nothing here reads."""
-    return value if isinstance(value, dict) else one_of("auto")(value, path)
+    """`auto`, or names for the trace. Accepted and shown; no trace is made."""
+    if not isinstance(value, dict):
+        return one_of("auto")(value, path)
+    fields = Fields(value, path)
+    fields.get_or("workflow_name", a_string, None)
+    fields.get_or("group_id", a_string, None)
+    return value
 
 
 def a_truncation(value: Any, path: str) -> str | Json:
@@ -262,13 +270,24 @@ def a_truncation(value: Any, path: str) -> str | Json:
     fields = Fields(value, path)
     fields.require("type", one_of("retention_ratio"))
     fields.require("retention_ratio", a_number(0.0, 1.0))
+    fields.nested("token_limits").get_or("post_instructions", an_integer(0, MAX_INTEGER), None)
     return value
 
 
 def a_prompt(value: Any, path: str) -> Json:
-    """A reference to a prompt template."""
-    Fields(an_object(value, path), path).require("id", a_name)
-    return cast("Json", value)
+    """A reference to a prompt template. Accepted and shown; there are no templates here."""
+    fields = Fields(an_object(value, path), path)
+    fields.require("id", a_name)
+    fields.get_or("version", a_string, None)
+    fields.get_or("variables", an_object, None)
+    return fields.data
+
+
+def a_reasoning(value: Any, path: str) -> Json:
+    """How hard a reasoning model should think."""
+    fields = Fields(an_object(value, path), path)
+    fields.get_or("effort", one_of("minimal", "low", "medium", "high", "xhigh"), None)
+    return fields.data
 
 
 an_include = an_array_of(one_of("item.input_audio_transcription.logprobs"))
@@ -276,8 +295,9 @@ an_include = an_array_of(one_of("item.input_audio_transcription.logprobs"))
 
 def a_typed_object(value: Any, path: str) -> Json:
     """An object that says its `type`."""
-    Fields(an_object(value, path), path).require("type", a_name)
-    return cast("Json", value)
+    fields = Fields(an_object(value, path), path)
+    fields.require("type", a_name)
+    return fields.data
 
 
 def a_metadata(value: Any, path: str) -> dict[str, str]:
