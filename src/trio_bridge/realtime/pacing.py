@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import takewhile
 
 import numpy as np
 from attrs import define, evolve, field, frozen
@@ -111,11 +112,19 @@ class Pacer:
         """No more audio comes: no more credit is needed."""
         self._complete = True
 
-    def discard(self) -> None:
-        """Throw away what has not left."""
+    def discard(self) -> float:
+        """Throw away what has not left.
+
+        Returns:
+            How many seconds of it were still speaking the text that has left.
+        """
+        rest = sum(
+            chunk.seconds for chunk in takewhile(lambda chunk: not chunk.text, self._held)
+        )
         self._held.clear()
         self._held_seconds = 0.0
         self._complete = True
+        return rest
 
     def take(self, now: float) -> list[Chunk]:
         """What is due at `now`, in order; it counts as gone."""

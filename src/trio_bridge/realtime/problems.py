@@ -118,6 +118,15 @@ def not_an_object(value: Any) -> ProtocolError:
     )
 
 
+def too_complex(limit: int) -> ProtocolError:
+    """The frame has more brackets and commas than anybody needs."""
+    return ProtocolError(
+        f"Invalid event: too many values. Expected at most {limit} objects, arrays and commas "
+        "in one event.",
+        code="invalid_event",
+    )
+
+
 def missing_type() -> ProtocolError:
     """The event has no `type`."""
     return ProtocolError("Invalid event: missing required field 'type'.", code="invalid_event")
@@ -384,6 +393,24 @@ def cancel_not_active() -> ProtocolError:
     """There is no response to cancel."""
     return ProtocolError(
         "Cancellation failed: no active response found", code="response_cancel_not_active"
+    )
+
+
+def unknown_reference(param: str, item_id: str) -> ProtocolError:
+    """A response's input refers to an item that does not exist."""
+    return ProtocolError(
+        f"Error creating response: the item with id {_quoted(item_id)} does not exist.",
+        code="item_reference_invalid_item_id",
+        param=param,
+    )
+
+
+def too_many_responses(limit: int) -> ProtocolError:
+    """So many responses are under way that no other can be."""
+    return ProtocolError(
+        f"Too many responses in progress: at most {limit} can be made at once.",
+        code="too_many_responses",
+        kind="rate_limit_error",
     )
 
 
