@@ -48,6 +48,10 @@ class Backend(Protocol):
     def capabilities(self) -> Capabilities:
         """What it offers."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether it can take a session now, as far as it knows."""
+
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
         """A place for one session; leaving the context gives it back and stops what is under
         way for it.
@@ -85,6 +89,7 @@ class InProcessBackend:
 
     handler: Handler
     capabilities: Capabilities = field(factory=Capabilities)
+    healthy: bool = True
 
     @asynccontextmanager
     async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:

@@ -22,7 +22,8 @@ from trio_bridge.backend import Backend
 from trio_bridge.closing import GOING_AWAY
 from trio_bridge.doors import http as http_door
 from trio_bridge.doors import realtime as realtime_door
-from trio_bridge.doors.front import HttpRequest, HttpResponse, serve_connection
+from trio_bridge.doors.front import serve_connection
+from trio_bridge.doors.http import HttpRequest, HttpResponse
 from trio_bridge.errors import AddressError
 from trio_bridge.realtime.config import SessionConfig
 from trio_bridge.realtime.engine import RealtimeEngine
@@ -53,7 +54,7 @@ class Bridge:
     address: tuple[str, int] = field(init=False)
     """Where it listens: host and port."""
 
-    started_at: float = field(factory=time.time, init=False)
+    _started_at: float = field(factory=trio.current_time, init=False)
     _sessions: dict[str, Session] = field(factory=dict, init=False)
     _empty: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _shutdown: trio.Event = field(factory=trio.Event, init=False)
@@ -124,25 +125,32 @@ class Bridge:
             if not self._sessions:
                 self._empty.unpark_all()
 
-    # --- the front door's view ---------------------------------------------------------------
+    # --- the front door's view -------------------------------------------------------------
 
     def admit(self, request: HttpRequest) -> HttpResponse | None:
         """Refuse a WebSocket before its upgrade, or let it pass (None)."""
-        return realtime_door.refuse(request)
+        if not realtime_door.serves(request.path):
+            return http_door.answer(request, self._status())
+        return None
 
     async def http(self, request: HttpRequest) -> HttpResponse:
         """Answer a plain HTTP request."""
-        status = http_door.Status(
-            active_sessions=len(self._sessions), started_at=self.started_at
-        )
-        return http_door.answer(request, status)
+        return http_door.answer(request, self._status())
 
     async def websocket(self, request: HttpRequest, transport: Transport) -> None:
         """Serve one WebSocket until its session has let go of it."""
-        session = self.open_session(transport, model=realtime_door.model_of(request))
+        model = realtime_door.handshake(request).model
+        session = self.open_session(transport, model=model)
         await session.released(transport)
 
-    # --- life ----------------------------------------------------------------------------------
+    def _status(self) -> http_door.Status:
+        return http_door.Status(
+            healthy=self._backend.healthy,
+            active_sessions=len(self._sessions),
+            uptime=trio.current_time() - self._started_at,
+        )
+
+    # --- life ---
 
     async def _drain(self) -> None:
         for session in list(self._sessions.values()):

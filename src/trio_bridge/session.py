@@ -11,7 +11,7 @@ nowhere else. A session is not its socket: transports attach and detach.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import trio
@@ -23,9 +23,13 @@ from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.closing import CLIENT_LEFT, CLIENT_TOO_SLOW, GOING_AWAY, Ending, ending_for
 from trio_bridge.errors import BackendBroken, TransportClosed
 from trio_bridge.messages import (
+    BackendEvent,
+    BackendLost,
     Clear,
+    Command,
     Commit,
     Configure,
+    Failure,
     InputAudio,
     ListenCommand,
     MicrophonePcm,
@@ -97,6 +101,7 @@ class Session:
     )
     _lost_at: float = field(default=0.0, init=False)
     _link: BackendSession = field(init=False)
+    _lost: bool = field(default=False, init=False)
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _outbound: trio.MemorySendChannel[Step | Ending] = field(init=False)
     _outbound_end: trio.MemoryReceiveChannel[Step | Ending] = field(init=False)
@@ -213,10 +218,8 @@ class Session:
             return
         if ending.error_code is not None and ending.error is not None:
             event = self._engine.failure(ending.error_code, ending.error)
-            try:
+            with suppress(TransportClosed):
                 await line.transport.send(wire.dump(event))
-            except TransportClosed:
-                pass
         await line.transport.close(ending.code, ending.reason)
         self._drop(line)
 
@@ -237,7 +240,9 @@ class Session:
                 if frame is None:
                     continue
                 await self._room()
-                await self._listen(mic, self._step(lambda: self._take(frame)))
+                step = self._take(frame)
+                self._hand_on(step)
+                await self._listen(mic, step)
 
     def _take(self, frame: str | bytes) -> Step:
         now = trio.current_time()
@@ -270,13 +275,13 @@ class Session:
                         if resampler is not None:
                             # The filter's look-ahead belongs to this turn, and to its clock.
                             self._hear(resampler.flush())
-                        self._link.send(command)
+                        self._command(command)
                     case Configure() | InputAudio():
-                        self._link.send(command)
+                        self._command(command)
 
     def _hear(self, samples: Samples) -> None:
         if samples.size:
-            self._link.send(InputAudio(samples, LISTEN_RATE))
+            self._command(InputAudio(samples, LISTEN_RATE))
 
     async def _sender(self) -> None:
         encoder = SpeechEncoder(self._engine.ids.event)
@@ -310,20 +315,21 @@ class Session:
     async def _pump(self) -> None:
         events = self._link.events
         with events:
-            while True:
-                event = None
+            while not self._lost:
+                event: BackendEvent | None = None
                 with trio.CancelScope(deadline=self._engine.deadline) as self._waking:
                     try:
                         event = await events.receive()
-                    except trio.EndOfChannel as exc:
-                        raise BackendBroken("the backend has gone") from exc
+                    except trio.EndOfChannel:
+                        event = BackendLost(Failure("backend_failed", "the backend has gone"))
                 self._waking = None
                 await self._room()
-                now = trio.current_time()
-                if event is None:
-                    self._step(lambda: self._engine.tick(now))
+                if isinstance(event, BackendLost):
+                    self._lose(event.failure)
+                elif event is not None:
+                    self._hand_on(self._engine.report(event, trio.current_time()))
                 else:
-                    self._step(lambda: self._engine.report(event, now))
+                    self._hand_on(self._engine.tick(trio.current_time()))
 
     # --- stepping the engine ---------------------------------------------------------------
 
@@ -332,17 +338,26 @@ class Session:
         while self._outbound.statistics().current_buffer_used >= OUTBOUND_PAUSE:
             await self._sent.park()
 
-    def _step(self, take: Callable[[], Step]) -> Step:
-        step = take()
-        self._hand_on(step)
-        if self._waking is not None:
-            self._waking.deadline = self._engine.deadline
-        return step
-
     def _hand_on(self, step: Step) -> None:
-        for command in step.commands:
-            if not isinstance(command, ListenCommand):
-                self._link.send(command)
         # Once it is ending the sender may be gone: there is nobody to hand this to.
         if self.ending is None and (step.events or step.close is not None):
             self._outbound.send_nowait(step)
+        for command in step.commands:
+            if not isinstance(command, ListenCommand):
+                self._command(command)
+        if self._waking is not None:
+            self._waking.deadline = self._engine.deadline
+
+    def _command(self, command: Command) -> None:
+        if self._lost:
+            return
+        try:
+            self._link.send(command)
+        except BackendBroken as exc:
+            self._lose(Failure("backend_failed", str(exc)))
+
+    def _lose(self, failure: Failure) -> None:
+        """The backend is gone: the engine ends what is under way, and then the session."""
+        if not self._lost:
+            self._lost = True
+            self._hand_on(self._engine.report(BackendLost(failure), trio.current_time()))

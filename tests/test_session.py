@@ -1,0 +1,430 @@
+"""A session over a transport in memory and a backend in plain Python, on a virtual clock."""
+
+from __future__ import annotations
+
+import base64
+import json
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_bridge.backend import Emit, Handler, InProcessBackend
+from trio_bridge.closing import Ending
+from trio_bridge.errors import TransportClosed
+from trio_bridge.messages import (
+    AudioDelta,
+    Cancel,
+    Capabilities,
+    Clear,
+    Command,
+    Commit,
+    Configure,
+    Credit,
+    InputAudio,
+    Respond,
+    ResponseFinished,
+    SpeechStarted,
+    TextDelta,
+    Transcript,
+)
+from trio_bridge.realtime.config import SessionConfig
+from trio_bridge.realtime.engine import RealtimeEngine
+from trio_bridge.session import Session, SessionLimits
+from trio_bridge.transport import MemoryTransport, memory_transport_pair
+
+Commands = trio.MemoryReceiveChannel[Command]
+
+
+def make_session(handler: Handler, *, resume_window: float = 0.0, lead: float = 2.0) -> Session:
+    backend = InProcessBackend(handler)
+    engine = RealtimeEngine(
+        session_id="sess_test",
+        model="test",
+        config=SessionConfig(),
+        capabilities=Capabilities(),
+        now=trio.current_time(),
+        expires_at=4_000_000_000,
+        lead=lead,
+    )
+    return Session("sess_test", engine, backend, SessionLimits(resume_window=resume_window))
+
+
+class Peer:
+    """The client's end of a transport."""
+
+    def __init__(self, session: Session) -> None:
+        self.transport, server_end = memory_transport_pair()
+        session.attach(server_end)
+
+    async def send(self, event_type: str, **fields: Any) -> None:
+        await self.transport.send(json.dumps({"type": event_type, **fields}))
+
+    async def next(self) -> dict[str, Any]:
+        event: dict[str, Any] = json.loads(await self.transport.receive())
+        return event
+
+    async def until(self, event_type: str) -> dict[str, Any]:
+        while (event := await self.next())["type"] != event_type:
+            pass
+        return event
+
+    async def ask(self, text: str = "hello") -> None:
+        content = [{"type": "input_text", "text": text}]
+        await self.send(
+            "conversation.item.create",
+            item={"type": "message", "role": "user", "content": content},
+        )
+        await self.send("response.create")
+
+
+async def closed(transport: MemoryTransport) -> tuple[int | None, str]:
+    """Read until the other end has closed; how it did."""
+    try:
+        while True:
+            await transport.receive()
+    except TransportClosed as exc:
+        return exc.code, exc.reason
+
+
+async def idle(commands: Commands, emit: Emit) -> None:
+    async for _ in commands:
+        pass
+
+
+def speaking(seconds: float, *, rate: int = 24_000, chunk: float = 0.1) -> Handler:
+    """Answers every request with a tone, as far as credit goes."""
+
+    async def handler(commands: Commands, emit: Emit) -> None:
+        response_id, said, credit = "", 0.0, 0.0
+        async for command in commands:
+            match command:
+                case Respond():
+                    response_id, said, credit = command.response_id, 0.0, 0.0
+                case Credit(_, granted):
+                    credit = granted
+                case Cancel():
+                    response_id = ""
+                case _:
+                    continue
+            while response_id and said < seconds and said + chunk <= credit + 1e-9:
+                t = np.arange(int(rate * chunk)) / rate + said
+                samples = (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+                await emit(AudioDelta(response_id, samples, rate, text=f"{said:.1f} "))
+                said += chunk
+            if response_id and said >= seconds - 1e-9:
+                await emit(ResponseFinished(response_id))
+                response_id = ""
+
+    return handler
+
+
+async def test_a_text_turn(autojump_clock: MockClock) -> None:
+    """What the client asks reaches the backend, what it answers reaches the client."""
+
+    async def handler(commands: Commands, emit: Emit) -> None:
+        async for command in commands:
+            if isinstance(command, Respond):
+                await emit(TextDelta(command.response_id, "hi"))
+                await emit(ResponseFinished(command.response_id))
+
+    session = make_session(handler)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        assert (await peer.next())["type"] == "session.created"
+        await peer.send(
+            "session.update", session={"type": "realtime", "output_modalities": ["text"]}
+        )
+        await peer.ask()
+        assert (await peer.until("response.output_text.done"))["text"] == "hi"
+        await peer.until("response.done")
+        await peer.transport.close()
+    assert session.ending is not None
+    assert session.ending.code == 1000
+
+
+async def test_audio_is_resampled_in_order_with_commit_and_clear(
+    autojump_clock: MockClock,
+) -> None:
+    """The backend hears 16 kHz, and commit and clear come where they were said."""
+    heard: list[Any] = []
+
+    async def handler(commands: Commands, emit: Emit) -> None:
+        async for command in commands:
+            match command:
+                case InputAudio(samples, rate):
+                    assert rate == 16_000
+                    heard.append(len(samples))
+                case Commit() | Clear() | Configure():
+                    heard.append(type(command).__name__)
+                case _:
+                    pass
+
+    session = make_session(handler)
+    peer = Peer(session)
+    frame = base64.b64encode(bytes(960)).decode()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        for _ in range(10):
+            await peer.send("input_audio_buffer.append", audio=frame)
+        await peer.send("input_audio_buffer.commit")
+        await peer.until("conversation.item.done")
+        await peer.send("input_audio_buffer.append", audio=frame)
+        await peer.send("input_audio_buffer.clear")
+        await peer.until("input_audio_buffer.cleared")
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.transport.close()
+    names = [entry for entry in heard if isinstance(entry, str)]
+    assert names == ["Configure", "Commit", "Clear"]
+    before = [e for e in heard[: heard.index("Commit")] if isinstance(e, int)]
+    after = [e for e in heard[heard.index("Commit") :] if isinstance(e, int)]
+    assert sum(before) == 3200
+    assert sum(after) == 320
+
+
+async def test_output_is_paced_and_credit_is_what_paces_it(autojump_clock: MockClock) -> None:
+    """Audio leaves at most the lead ahead of real time; the response lasts until the last."""
+    session = make_session(speaking(10.0))
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.ask()
+        first = None
+        samples = 0
+        while (event := await peer.next())["type"] != "response.done":
+            if event["type"] == "response.output_audio.delta":
+                now = trio.current_time()
+                first = now if first is None else first
+                samples += len(base64.b64decode(event["delta"])) // 2
+                assert samples / 24_000 <= now - first + 2.0 + 0.11
+        assert first is not None
+        assert trio.current_time() - first == pytest.approx(8.0, abs=0.3)
+        assert samples == 240_000
+        await peer.transport.close()
+
+
+async def test_speech_cuts_a_long_answer_off(autojump_clock: MockClock) -> None:
+    """A barge-in cancels the backend's work and nothing of the answer follows."""
+    cancelled = trio.Event()
+    tell: list[Emit] = []
+    speak = speaking(30.0)
+
+    async def handler(commands: Commands, emit: Emit) -> None:
+        tell.append(emit)
+        send, receive = trio.open_memory_channel[Command](100)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(speak, receive, emit)
+            async for command in commands:
+                if isinstance(command, Cancel):
+                    cancelled.set()
+                await send.send(command)
+
+    session = make_session(handler)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.ask()
+        await peer.until("response.output_audio.delta")
+        await trio.sleep(5)
+        await tell[0](SpeechStarted("u1", 100))
+        await peer.until("input_audio_buffer.speech_started")
+        after = []
+        while (event := await peer.next())["type"] != "response.done":
+            after.append(event["type"])
+        assert "response.output_audio_transcript.delta" not in after
+        assert event["response"]["status_details"]["reason"] == "turn_detected"
+        await cancelled.wait()
+        with trio.move_on_after(30) as silence:
+            assert (await peer.next())["type"] == "rate_limits.updated"
+            await peer.next()
+        assert silence.cancelled_caught
+        await peer.transport.close()
+
+
+async def test_a_session_outlives_its_transport(autojump_clock: MockClock) -> None:
+    """Detached in mid-answer and attached again, the client misses and repeats nothing."""
+    session = make_session(speaking(6.0), resume_window=5.0)
+    peer = Peer(session)
+    audio = b""
+    deltas: list[str] = []
+
+    def note(event: dict[str, Any]) -> None:
+        nonlocal audio
+        deltas.append(event["event_id"])
+        audio += base64.b64decode(event["delta"])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.ask()
+        while len(audio) < 24_000 * 2 * 3:
+            event = await peer.next()
+            if event["type"] == "response.output_audio.delta":
+                note(event)
+        assert session.detach() is not None
+        # What had been handed over before the transport went is still in it.
+        await peer.transport.close()
+        await trio.sleep(3)
+        peer = Peer(session)
+        while (event := await peer.next())["type"] != "response.done":
+            if event["type"] == "response.output_audio.delta":
+                note(event)
+        await peer.transport.close()
+    assert len(deltas) == len(set(deltas))
+    t = np.arange(len(audio) // 2) / 24_000
+    tone = 0.5 * np.sin(2 * np.pi * 440 * t)
+    heard = np.frombuffer(audio, "<i2") / 32768
+    assert len(heard) == 144_000
+    assert np.abs(heard - tone).max() < 1e-3
+
+
+async def test_the_resume_window_ends(autojump_clock: MockClock) -> None:
+    """Nobody comes back: the session is over when the window is."""
+    session = make_session(idle, resume_window=7.0)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.until("session.created")
+        began = trio.current_time()
+        session.detach()
+    assert trio.current_time() - began == pytest.approx(7.0)
+    assert session.ending == Ending(1000, "the client has left")
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("{", "invalid_json"),
+        ("[]", "invalid_event"),
+        (b"\0", "invalid_event"),
+        ('{"type":"nope"}', "invalid_value"),
+        ('{"type":"response.cancel"}', "response_cancel_not_active"),
+    ],
+)
+async def test_bad_input_is_answered_and_the_session_goes_on(
+    frame: str | bytes, code: str, autojump_clock: MockClock
+) -> None:
+    """An error event, and then an ordinary update still works."""
+    session = make_session(idle)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.transport.send(frame)
+        assert (await peer.until("error"))["error"]["code"] == code
+        await peer.send("session.update", session={"type": "realtime"})
+        await peer.until("session.updated")
+        await peer.transport.close()
+
+
+async def _raise(commands: Commands, emit: Emit) -> None:
+    async for command in commands:
+        if isinstance(command, Respond):
+            raise RuntimeError("no idea")
+
+
+async def _return(commands: Commands, emit: Emit) -> None:
+    async for command in commands:
+        if isinstance(command, Respond):
+            return
+
+
+@pytest.mark.parametrize("handler", [_raise, _return])
+async def test_a_backend_that_fails_ends_its_session_with_a_reason(
+    handler: Handler, autojump_clock: MockClock
+) -> None:
+    """The client gets response.done failed, an error event, and close 1011."""
+    session = make_session(handler)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.ask()
+        assert (await peer.until("response.done"))["response"]["status"] == "failed"
+        await peer.until("error")
+        code, reason = await closed(peer.transport)
+    assert code == 1011
+    assert "handler" in reason
+
+
+async def test_a_client_that_does_not_read_is_disconnected(autojump_clock: MockClock) -> None:
+    """After the send timeout, with a reason, though its messages are still unread."""
+    session = make_session(idle)
+    peer = Peer(session)
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        with suppress(TransportClosed):
+            while True:
+                await peer.send("input_audio_buffer.clear")
+    assert trio.current_time() - began == pytest.approx(10.0)
+    assert session.ending is not None
+    assert session.ending.code == 1008
+
+
+async def test_a_burst_is_held_back_not_refused(autojump_clock: MockClock) -> None:
+    """A client that sends 2,000 events at once and reads slowly gets all its answers."""
+    session = make_session(idle)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+
+        async def send() -> None:
+            for _ in range(2000):
+                await peer.send("input_audio_buffer.clear")
+
+        nursery.start_soon(send)
+        for _ in range(2000):
+            await peer.until("input_audio_buffer.cleared")
+            await trio.sleep(0.001)
+        await peer.transport.close()
+
+
+async def test_an_asked_for_end_lets_what_is_queued_out(autojump_clock: MockClock) -> None:
+    """`end` closes with its code after the events that were due."""
+    session = make_session(idle)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.until("session.created")
+        session.end(Ending(1001, "going"))
+        assert await closed(peer.transport) == (1001, "going")
+
+
+async def test_a_cancelled_session_still_says_goodbye(autojump_clock: MockClock) -> None:
+    session = make_session(idle)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.until("session.created")
+        nursery.cancel_scope.cancel()
+    assert peer.transport.closed is not None
+    assert peer.transport.closed[0] == 1001
+
+
+async def test_a_transcript_reaches_the_client(autojump_clock: MockClock) -> None:
+    """Push-to-talk: the backend's transcript becomes the item's."""
+
+    async def handler(commands: Commands, emit: Emit) -> None:
+        async for command in commands:
+            if isinstance(command, Commit):
+                await emit(Transcript("u1", "hello", final=True, item_id=command.item_id))
+
+    session = make_session(handler)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.send(
+            "session.update",
+            session={
+                "type": "realtime",
+                "audio": {"input": {"turn_detection": None, "transcription": {"model": "x"}}},
+            },
+        )
+        audio = base64.b64encode(bytes(9600)).decode()
+        await peer.send("input_audio_buffer.append", audio=audio)
+        await peer.send("input_audio_buffer.commit")
+        done = await peer.until("conversation.item.input_audio_transcription.completed")
+        assert done["transcript"] == "hello"
+        await peer.transport.close()
