@@ -1,11 +1,12 @@
 import base64
 import socket
 import struct
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from attrs import evolve
-from trio_websocket import ConnectionClosed, open_websocket_url
+from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from trio_bridge.doors.http import BadRequest, HttpRequest
 from trio_bridge.doors.websocket import MAX_MESSAGE, Timing, check_handshake
@@ -38,8 +39,15 @@ def frame(opcode, payload=b"", length=None):
     return head + bytes(4) + payload
 
 
-def connect(port, **kwargs):
-    return open_websocket_url(f"ws://127.0.0.1:{port}/v1/realtime?model=m", **kwargs)
+@asynccontextmanager
+async def connect(port, **kwargs):
+    # Not the library's own `open_websocket`: it leaves the socket open when the server closes.
+    tcp = await trio.open_tcp_stream("127.0.0.1", port)
+    async with tcp, trio.open_nursery() as nursery:
+        ws = await wrap_client_stream(nursery, tcp, "x", "/v1/realtime?model=m", **kwargs)
+        yield ws
+        await ws.aclose()
+        nursery.cancel_scope.cancel()
 
 
 async def raw(port, data=b""):
