@@ -1,0 +1,231 @@
+"""A change of sample rate for audio that arrives in pieces, the same however it is cut."""
+
+from __future__ import annotations
+
+import operator
+from math import isfinite
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from trio_bridge.audio.filterbank import (
+    RUN,
+    TABLES,
+    FilterBank,
+    Float64,
+    Quality,
+    aligned_zeros,
+    filter_bank,
+)
+
+__all__ = ["MAX_RATE", "MIN_RATE", "Quality", "StreamResampler"]
+
+Float32 = NDArray[np.float32]
+FLOAT32 = np.dtype(np.float32)
+
+MIN_RATE, MAX_RATE = 4_000, 192_000
+"""Rates taken, in Hz: telephone speech at half its rate to the fastest sound cards. Beyond
+them a filter of this kind needs thousands of products per sample."""
+
+PIECE = 1_024
+"""Input samples taken in at once: 20 ms at 48 kHz in one go, and 8 kB of buffer."""
+
+
+class StreamResampler:
+    """Takes mono audio from one sample rate to another, piece by piece.
+
+    Any chunking gives the same samples, bit for bit. Output sample k stands at the time
+    ``k / rate_out`` of the input. It is given as soon as the input up to `delay` after that
+    time is there: no block has to fill. `flush` gives the rest, so that n inputs make
+    ``ceil(n * rate_out / rate_in)`` outputs in all. Before its start and after its end a
+    stream is taken to be silent. Equal rates pass through.
+
+    One stream belongs to one task; resamplers share their filters and nothing else.
+
+    Args:
+        rate_in: Samples per second going in, `MIN_RATE` to `MAX_RATE`.
+        rate_out: Samples per second coming out, in the same range.
+        quality: ``"best"`` (50 zero crossings, aliases below -120 dB) or ``"fast"`` (24,
+            half the look-ahead).
+
+    Raises:
+        ValueError: A rate is out of range, or there is no such quality.
+        TypeError: A rate is not an integer.
+    """
+
+    def __init__(self, rate_in: int, rate_out: int, quality: Quality = "best") -> None:
+        self._rate_in = _rate(rate_in)
+        self._rate_out = _rate(rate_out)
+        if quality not in TABLES:
+            raise ValueError(f"quality is one of {', '.join(TABLES)}, not {quality!r}")
+        self._stream = (
+            _Stream(filter_bank(self._rate_in, self._rate_out, quality))
+            if self._rate_in != self._rate_out
+            else None
+        )
+
+    @property
+    def rate_in(self) -> int:
+        """Samples per second going in."""
+        return self._rate_in
+
+    @property
+    def rate_out(self) -> int:
+        """Samples per second coming out."""
+        return self._rate_out
+
+    @property
+    def delay(self) -> float:
+        """Look-ahead in seconds: half the filter's length; 0 where audio passes through."""
+        return self._stream.bank.half / self._rate_in if self._stream else 0.0
+
+    def process(self, samples: Float32) -> Float32:
+        """Take more input, and give all the output that it completes.
+
+        Args:
+            samples: float32 of shape ``(n,)``, all finite; it may be empty.
+
+        Returns:
+            A new float32 array of shape ``(m,)``, perhaps empty.
+
+        Raises:
+            TypeError: It is not a float32 array.
+            ValueError: It is not one-dimensional, or holds an infinity or a NaN. Nothing of
+                it was taken then.
+        """
+        wide = _checked(samples)
+        return self._stream.process(wide) if self._stream else samples.copy()
+
+    def flush(self) -> Float32:
+        """End the stream: give what still waited for look-ahead, and be as new.
+
+        Returns:
+            A new float32 array of shape ``(m,)``: `delay` seconds, or less if there was less.
+        """
+        return self._stream.flush() if self._stream else np.zeros(0, dtype=np.float32)
+
+    def reset(self) -> None:
+        """Forget the stream so far; the next sample is the first of a new one."""
+        if self._stream:
+            self._stream.reset()
+
+
+class _Stream:
+    """The state of one stream between two different rates: counts, and the recent input."""
+
+    def __init__(self, bank: FilterBank) -> None:
+        self.bank = bank
+        self._lead = int(bank.begins[0])
+        # What is kept between calls fits in one span; a window may reach as far past it.
+        self._buffer = np.zeros(2 * bank.span + PIECE)
+        # Every window of the buffer, as views. Made once: it takes numpy 20 µs.
+        self._windows = sliding_window_view(self._buffer, bank.span)
+        self._inputs = aligned_zeros(RUN, bank.span, 1)
+        self._products = aligned_zeros(RUN, bank.rows, 1)
+        self.reset()
+
+    def reset(self) -> None:
+        self._received = 0
+        self._made = 0
+        # The number, in the stream, of the sample that the buffer begins with: the first
+        # output reaches back into the silence before the stream.
+        self._origin = self._lead
+        self._buffer[: -self._lead] = 0.0
+
+    def process(self, samples: Float64) -> Float32:
+        return self._take(samples, self._complete(self._received + len(samples)))
+
+    def flush(self) -> Float32:
+        total = -(-self._received * self.bank.ratio_out // self.bank.ratio_in)
+        tail = self._take(np.zeros(self.bank.half), total)
+        self.reset()
+        return tail
+
+    def _complete(self, received: int) -> int:
+        """How many outputs, from the stream's first, have all their inputs among so many."""
+        # Output k lies between the inputs floor(k M / L) and the next: the last it needs is
+        # `half` after the former, so k M / L < received - half.
+        reach = max(0, received - self.bank.half)
+        return -(-reach * self.bank.ratio_out // self.bank.ratio_in)
+
+    def _take(self, samples: Float64, goal: int) -> Float32:
+        out = np.empty(goal - self._made, dtype=np.float32)
+        done = 0
+        for start in range(0, len(samples), PIECE):
+            self._append(samples[start : start + PIECE])
+            upto = self._complete(self._received)
+            while self._made < upto:
+                done += self._make(out[done:], upto)
+        return out
+
+    def _append(self, piece: Float64) -> None:
+        bank = self.bank
+        end = self._received - self._origin
+        if end + len(piece) + bank.span > len(self._buffer):
+            cycle, within = divmod(self._made, bank.cycle_out)
+            first = cycle * bank.cycle_in + int(bank.begins[within // bank.rows])
+            kept = self._received - first
+            self._buffer[:kept] = self._buffer[end - kept : end]
+            self._origin, end = first, kept
+        self._buffer[end : end + len(piece)] = piece
+        self._received += len(piece)
+
+    def _make(self, out: Float32, upto: int) -> int:
+        """Write outputs from the next on, before number `upto`; tell how many."""
+        bank = self.bank
+        tiles, rows = bank.cycle_tiles, bank.rows
+        # Outputs are counted from the first of the cycle that the next one lies in.
+        cycle, begin = divmod(self._made, bank.cycle_out)
+        end = upto - cycle * bank.cycle_out
+        tile = begin // rows
+        cycles, within = divmod(end - 1, bank.cycle_out)
+        count = min(RUN, cycles * tiles + within // rows + 1 - tile)
+
+        # One product per tile, each of the same shape at the same alignment: within a larger
+        # matrix product, the order of a sum depends on how many rows there are. A tile whose
+        # last inputs are not there yet is made once for the outputs that are complete, and
+        # again for the rest: the inputs they do not reach have weights of exactly zero, so
+        # whatever finite values stand there do not matter.
+        inputs, products = self._inputs[:count], self._products[:count]
+        base = cycle * bank.cycle_in - self._origin
+        if tiles == 1:
+            # Evenly spaced windows are a slice, a third of the cost of picking them.
+            first, step = base + self._lead, bank.cycle_in
+            inputs[:, :, 0] = self._windows[first : first + count * step : step]
+            np.matmul(bank.tiles(0, 1), inputs, out=products)
+        else:
+            inputs[:, :, 0] = self._windows[bank.begins[tile : tile + count] + base]
+            done, at = 0, tile
+            while done < count:
+                run = min(count - done, tiles - at)
+                part = slice(done, done + run)
+                np.matmul(bank.tiles(at, run), inputs[part], out=products[part])
+                done, at = done + run, 0
+        ready = products.reshape(-1)[begin - tile * rows : end - tile * rows]
+        # A sum of nothing but zeros may take its sign from those values: zero is made plus.
+        ready += 0.0
+        out[: len(ready)] = ready
+        self._made += len(ready)
+        return len(ready)
+
+
+def _rate(rate: int) -> int:
+    rate = operator.index(rate)
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(f"a sample rate is {MIN_RATE} to {MAX_RATE} Hz, not {rate}")
+    return rate
+
+
+def _checked(samples: Float32) -> Float64:
+    dtype = getattr(samples, "dtype", None)
+    if dtype != FLOAT32:
+        raise TypeError(f"samples are a float32 array, not {dtype or type(samples).__name__}")
+    if samples.ndim != 1:
+        raise ValueError(f"samples have shape (n,), not {samples.shape}")
+    wide = samples.astype(np.float64)
+    # In float64 the sum of squares of finite float32 cannot overflow, and it is five times
+    # cheaper than asking each sample.
+    if not isfinite(wide.dot(wide)):
+        raise ValueError("samples must be finite")
+    return wide
