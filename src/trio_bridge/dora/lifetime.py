@@ -125,6 +125,36 @@ class ProcessId:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
+    def working_directory(self) -> str:
+        """Where it runs; empty if it has ended."""
+        try:
+            return str(Path(f"/proc/{self.pid}/cwd").readlink())
+        except OSError:
+            return ""
+
+    def environment(self, name: str) -> str:
+        """A variable of the environment it was started with; empty if it has none."""
+        try:
+            entries = Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return ""
+        values = (e.partition(b"=") for e in entries)
+        return next(
+            (v.decode(errors="replace") for k, _, v in values if k.decode() == name), ""
+        )
+
+    def has_socket(self) -> bool:
+        """Whether it has any socket open."""
+        try:
+            files = list(Path(f"/proc/{self.pid}/fd").iterdir())
+        except OSError:
+            return False
+        for file in files:
+            with suppress(OSError):
+                if str(file.readlink()).startswith("socket:"):
+                    return True
+        return False
+
 
 def children_of(pid: int) -> list[ProcessId]:
     """The processes that `pid` has started and that still run."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
@@ -137,6 +138,8 @@ class Inbox:
     _room: threading.Condition = field(factory=threading.Condition, init=False)
     _arrived: trio.Event = field(factory=trio.Event, init=False)
     _closed: bool = field(default=False, init=False)
+    ended: trio.Event = field(factory=trio.Event, init=False)
+    """Set when the thread has ended and let go of the node."""
 
     async def run(self) -> None:
         """Read until the node stops. Cancelling leaves the thread to end by itself: it is
@@ -165,6 +168,8 @@ class Inbox:
 
     async def receive(self) -> NodeEvent:
         """The next event; waits for it."""
+        # A flood must not keep other tasks from running.
+        await trio.lowlevel.checkpoint()
         while not self._events:
             self._arrived = trio.Event()
             # No event is missed between the look and the wait: the thread wakes us through
@@ -188,18 +193,23 @@ class Inbox:
         return event
 
     def _read(self, token: trio.lowlevel.TrioToken) -> None:
-        while not self._closed:
-            event = read_event(self._node.next())
-            with self._room:
-                while len(self._events) >= self._limit and not self._closed:
-                    self._room.wait()
-                self._events.append(event)
+        # Trio may have finished while the thread was in `next()`; then nobody waits for it.
+        with suppress(trio.RunFinishedError):
             try:
-                token.run_sync_soon(self._wake, idempotent=True)
-            except trio.RunFinishedError:
-                return
-            if isinstance(event, Stopped):
-                return
+                while not self._closed:
+                    event = read_event(self._node.next())
+                    self._append(event)
+                    token.run_sync_soon(self._wake, idempotent=True)
+                    if isinstance(event, Stopped):
+                        return
+            finally:
+                token.run_sync_soon(self.ended.set)
+
+    def _append(self, event: NodeEvent) -> None:
+        with self._room:
+            while len(self._events) >= self._limit and not self._closed:
+                self._room.wait()
+            self._events.append(event)
 
     def _wake(self) -> None:
         self._arrived.set()

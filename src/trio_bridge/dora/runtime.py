@@ -41,6 +41,7 @@ _ZENOH = '{ "scouting": { "multicast": { "enabled": false }, "gossip": { "enable
 """Without this all nodes of all dataflows gossip with each other, and from the thirteenth on
 they fail with shared-memory errors."""
 
+_NODE_ID = re.compile(r"^node_id: (\S+)$", re.MULTILINE)
 _NODE_FAILED = re.compile(r"Node `(?P<node>[^`]+)` failed: (?P<why>.*)")
 
 
@@ -115,11 +116,36 @@ class Runtime:
         grace = f"{round(STOP_GRACE * 1000)}ms"
         done = await self._dora("stop", "--name", name, "--grace-duration", grace)
         match = _NODE_FAILED.search(done.stderr)
-        return (match["node"], match["why"].strip(" :")) if match else None
+        if match is None:
+            return None
+        return match["node"], match["why"].removesuffix(" with stderr output:")
+
+    @property
+    def attach_environment(self) -> dict[str, str]:
+        """What `dora.Node` must find in the environment of the process that attaches."""
+        return {"DORA_ZENOH_CONFIG_OVERLAY": str(self.zenoh_overlay), "RUST_BACKTRACE": "0"}
 
     def nodes(self) -> list[ProcessId]:
         """The processes of all nodes that the daemon has started."""
         return children_of(self._daemon.pid)
+
+    def attached_nodes(self, descriptor: Path) -> set[str]:
+        """Nodes of a dataflow that have a connection: they have attached, or are about to."""
+        names = set()
+        for process in self.nodes():
+            match = _NODE_ID.search(process.environment("DORA_NODE_CONFIG"))
+            here = process.working_directory() == str(descriptor.parent)
+            if match and here and process.has_socket():
+                names.add(match[1])
+        return names
+
+    def kill(self, pid: int) -> bool:
+        """Kill a node's process; tells whether there was one."""
+        for process in self.nodes():
+            if process.pid == pid:
+                process.kill()
+                return True
+        return False
 
     def log(self, node: str, descriptor: Path) -> str:
         """The last lines that a node has printed."""

@@ -1,0 +1,73 @@
+"""Joining a dataflow that has just been started, without standing still for its nodes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import cast
+
+import trio
+from dora import Node
+
+from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.runtime import Runtime
+from trio_bridge.errors import DataflowError
+
+_PROBE = """
+import os, sys
+from dora import Node
+node = Node(sys.argv[1], daemon_port=int(sys.argv[2]))
+os._exit(0)
+"""
+_attaching = trio.Lock()
+"""One at a time: Dora reads what it needs from the environment of the process."""
+
+
+async def wait_attached(runtime: Runtime, probe_id: str) -> bool:
+    """Wait until all other nodes of a dataflow have attached.
+
+    `Node()` holds the interpreter lock until then, which would freeze the bridge for as long
+    as a node loads its model, and for ever if it never attaches. So a process of its own waits
+    first, attached to a dynamic node that exists for nothing else.
+
+    Returns:
+        False if a node ended instead.
+    """
+    done = await trio.run_process(
+        [sys.executable, "-c", _PROBE, probe_id, str(runtime.daemon_port)],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        env={**os.environ, **runtime.attach_environment},
+    )
+    return done.returncode == 0
+
+
+async def attach(runtime: Runtime, node_id: str) -> DoraNode:
+    """Attach to a dynamic node. The interpreter stands still for some 30 ms, and for 0.5 s the
+    first time in a process.
+
+    Raises:
+        DataflowError: Dora refuses, or a node has ended meanwhile.
+    """
+    async with _attaching:
+        try:
+            return await trio.to_thread.run_sync(_attach, runtime, node_id)
+        except RuntimeError as exc:
+            words = " ".join(str(exc).partition("\n\nLocation")[0].split())
+            raise DataflowError(f"the bridge cannot join the dataflow: {words}") from exc
+
+
+def _attach(runtime: Runtime, node_id: str) -> DoraNode:
+    names = runtime.attach_environment
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        # Its stub leaves `Optional` out.
+        return cast("DoraNode", Node(node_id, daemon_port=runtime.daemon_port))
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,372 @@
+"""One running dataflow: how it comes up, serves sessions, and ends.
+
+An instance is warm only when a ping has come through every link between its nodes: the first
+moments after attaching are lossy. It is given up as soon as one of its nodes hangs or dies;
+then all of its sessions are told, once, and it is stopped. Other instances do not notice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+import trio
+from attrs import define, field
+
+from trio_bridge.dora.attach import attach, wait_attached
+from trio_bridge.dora.contract import Ack, Row
+from trio_bridge.dora.descriptor import Descriptor
+from trio_bridge.dora.link import SessionLink
+from trio_bridge.dora.liveness import Fault, Liveness
+from trio_bridge.dora.node_io import Batch, Inbox, Notice, Outbox, Ping, Stopped
+from trio_bridge.dora.runtime import Runtime
+from trio_bridge.errors import BackendUnavailable, DataflowError
+from trio_bridge.messages import Failure
+
+PING_INTERVAL = 0.1
+"""Seconds between the pings of an instance that warms up. 30 s of them are 300 small messages
+per port, which Dora holds for a node that still loads its model."""
+
+LATE = 0.5
+"""A watch that wakes later than this was itself held up, and judges only after as long again:
+what the nodes have sent meanwhile has still to be read."""
+
+READER_GRACE = 1.0
+"""Seconds the reading thread has to see the stop of its dataflow; 10 ms is usual."""
+
+STOP_TIMEOUT = 5.0
+"""Seconds a stop may take in all; one that has to kill a stopped node takes 1.6 s."""
+
+log = structlog.get_logger(__name__)
+
+
+@define(eq=False)
+class Instance:
+    """A running dataflow and the sessions on it.
+
+    Attributes:
+        name: Unique; also the dataflow's name in Dora.
+        capacity: Sessions it may hold.
+        warm: Whether it takes sessions.
+        pids: Node → its process, as it last said.
+        node_sessions: Node → sessions it holds state for, as it last said.
+        lost: Messages that went missing between the bridge and its nodes.
+    """
+
+    name: str
+    capacity: int
+    _descriptor: Descriptor
+    _runtime: Runtime
+    warm: bool = field(default=False, init=False)
+    pids: dict[str, int] = field(factory=dict, init=False)
+    node_sessions: dict[str, int] = field(factory=dict, init=False)
+    lost: int = field(default=0, init=False)
+    _sessions: dict[str, SessionLink] = field(factory=dict, init=False)
+    _outbox: Outbox | None = field(default=None, init=False)
+    _liveness: Liveness | None = field(default=None, init=False)
+    _fault: Fault | None = field(default=None, init=False)
+    _broken: trio.Event = field(factory=trio.Event, init=False)
+    _unreached: set[tuple[str, str]] = field(init=False)
+    _reached_all: trio.Event = field(factory=trio.Event, init=False)
+    _numbers: dict[str, int] = field(factory=dict, init=False)
+    _lost_by: dict[tuple[str, str], int] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._unreached = set(self._descriptor.reached())
+        self._unreached |= {(node, "") for node in self._descriptor.nodes}
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are on it."""
+        return len(self._sessions)
+
+    @property
+    def takes_sessions(self) -> bool:
+        """Whether `join` has a place."""
+        return self.warm and self.sessions < self.capacity
+
+    def join(self, session_id: str) -> SessionLink:
+        """Take a session in.
+
+        Raises:
+            BackendUnavailable: It is full, broken, or has a session of that name.
+        """
+        if not self.takes_sessions:
+            raise BackendUnavailable("the dataflow takes no more sessions now")
+        if session_id in self._sessions:
+            raise BackendUnavailable(f"there is a session {session_id} already")
+        link = SessionLink(session_id, self._descriptor.outputs, self._send)
+        self._sessions[session_id] = link
+        link.open()
+        return link
+
+    def leave(self, link: SessionLink) -> None:
+        """Let a session go: its responses are cancelled and the nodes forget it."""
+        if self._sessions.pop(link.session_id, None) is not None:
+            link.close()
+
+    def _send(self, port: str, row: Row) -> None:
+        if self._outbox is not None and not self._broken.is_set():
+            self._outbox.send(port, row)
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def run(
+        self, startup: float, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Start the dataflow, serve until it breaks, and stop it, whatever happens.
+
+        Calls `started()` when it is warm, and returns when it has broken after that.
+
+        Args:
+            startup: Seconds until it must be warm.
+            task_status: Trio's.
+
+        Raises:
+            DataflowError: It did not become warm; names the node that did not come up.
+        """
+        folder = self._runtime.directory / self.name
+        folder.mkdir()
+        text, bridge_id, probe_id = self._descriptor.instance(self.name)
+        file = folder / f"{self._descriptor.name}.yml"
+        file.write_text(text)
+        inbox: Inbox | None = None
+        error: DataflowError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_runtime)
+                with trio.move_on_after(startup) as starting:
+                    try:
+                        await self._runtime.start(file, self.name)
+                        if await wait_attached(self._runtime, probe_id):
+                            node = await attach(self._runtime, bridge_id)
+                            inbox = Inbox(node)
+                            self._outbox = Outbox(node, {"from": "bridge"}, self._sent)
+                            nursery.start_soon(inbox.run)
+                            nursery.start_soon(self._outbox.run)
+                            nursery.start_soon(self._receive, inbox)
+                            await self._warm_up(nursery)
+                    except DataflowError as exc:
+                        error = exc
+                if self.warm:
+                    log.info("a dataflow is warm", dataflow=self.name)
+                    task_status.started()
+                    await self._broken.wait()
+                else:
+                    error = await self._explain(
+                        file, error, timed_out=starting.cancelled_caught
+                    )
+                nursery.cancel_scope.cancel()
+        finally:
+            self.warm = False
+            with trio.CancelScope(shield=True):
+                await self._stop(inbox)
+        if error is not None:
+            raise error
+
+    async def _warm_up(self, nursery: trio.Nursery) -> None:
+        tokens = 0
+        while not (self._reached_all.is_set() or self._broken.is_set()):
+            for output in self._descriptor.outputs:
+                if self._outbox is not None:
+                    self._outbox.ping(output, f"{self.name}-{tokens}")
+            tokens += 1
+            with trio.move_on_after(PING_INTERVAL):
+                await self._reached_all.wait()
+        if self._broken.is_set():
+            return
+        # What was lost on the way here is no loss: the count begins now.
+        self._numbers.clear()
+        readers = {
+            output: tuple(
+                (link.node, link.input_id) for link in self._descriptor.readers(output)
+            )
+            for output in self._descriptor.outputs
+        }
+        self._liveness = Liveness(self._descriptor.nodes, readers, trio.current_time())
+        nursery.start_soon(self._watch_nodes, self._liveness)
+        self.warm = True
+
+    async def _stop(self, inbox: Inbox | None) -> None:
+        failure = self._failure()
+        for link in list(self._sessions.values()):
+            link.end(failure)
+        if self._outbox is not None:
+            self._outbox.drop()
+            self._outbox = None
+        with trio.move_on_after(STOP_TIMEOUT):
+            if self._fault is not None and self._fault.node in self.pids:
+                # A hung node would make the stop wait for its whole grace.
+                self._runtime.kill(self.pids[self._fault.node])
+            if self._runtime.failure is None:
+                await self._runtime.stop(self.name)
+            if inbox is not None:
+                with trio.move_on_after(READER_GRACE):
+                    await inbox.ended.wait()
+        for node, pid in self.pids.items():
+            if self._runtime.kill(pid):
+                log.warning("a node had to be killed", dataflow=self.name, node=node)
+
+    async def _explain(
+        self, file: Path, error: DataflowError | None, *, timed_out: bool
+    ) -> DataflowError:
+        """Why it did not become warm, and by whose fault."""
+        if self._runtime.failure is not None:
+            return DataflowError(self._runtime.failure)
+        silent = self._silent(file) if timed_out else None
+        died = await self._runtime.stop(self.name)
+        if silent is not None:
+            words = f"node {silent!r} did not come up in time"
+            return DataflowError(words, node=silent, log=self._runtime.log(silent, file))
+        if died is not None:
+            node, why = died
+            log_lines = self._runtime.log(node, file)
+            return DataflowError(f"node {node!r} failed: {why}", node=node, log=log_lines)
+        if self._fault is not None:
+            node = self._fault.node
+            words = f"node {node!r} {self._fault.reason}"
+            return DataflowError(words, node=node, log=self._runtime.log(node, file))
+        return error or DataflowError("the dataflow ended while it was starting")
+
+    def _silent(self, file: Path) -> str | None:
+        if self._outbox is None:
+            attached = self._runtime.attached_nodes(file)
+            waiting = [node for node in self._descriptor.nodes if node not in attached]
+        else:
+            waiting = [node for node in self._descriptor.nodes if (node, "") in self._unreached]
+            if not waiting:
+                # All are alive, but something did not pass a ping on.
+                inputs = self._descriptor.inputs
+                waiting = [
+                    inputs.get(input_id, node) if node == self._descriptor.bridge else node
+                    for node, input_id in sorted(self._unreached)
+                ]
+        return waiting[0] if waiting else None
+
+    # --- what happens ------------------------------------------------------------------------
+
+    def _break(self, fault: Fault) -> None:
+        if self._broken.is_set():
+            return
+        self._fault = fault
+        self.warm = False
+        self._broken.set()
+        log.error(
+            "a dataflow broke",
+            dataflow=self.name,
+            node=fault.node,
+            reason=fault.reason,
+            sessions=self.sessions,
+        )
+        failure = self._failure()
+        for link in list(self._sessions.values()):
+            link.end(failure)
+
+    def _failure(self) -> Failure:
+        if self._fault is None:
+            return Failure("dataflow_stopped", "the dataflow was stopped")
+        who = f"node {self._fault.node!r} " if self._fault.node else ""
+        return Failure("dataflow_broken", f"the dataflow broke: {who}{self._fault.reason}")
+
+    def _sent(self, output: str, number: int) -> None:
+        if self._liveness is not None:
+            fault = self._liveness.sent(output, number, trio.current_time())
+            if fault is not None:
+                self._break(fault)
+
+    async def _receive(self, inbox: Inbox) -> None:
+        while True:
+            match await inbox.receive():
+                case Batch() as batch:
+                    self._count(batch.input_id, batch.number)
+                    if batch.port == "ack":
+                        for row in batch.rows:
+                            self._acknowledged(self._source(batch.input_id), row)
+                    else:
+                        self._deliver(batch)
+                case Ping(input_id=input_id, number=number):
+                    self._count(input_id, number)
+                    self._reach(self._descriptor.bridge, input_id)
+                case Notice("BAD_MESSAGE", subject, detail):
+                    log.warning(
+                        "a node broke the contract",
+                        dataflow=self.name,
+                        node=self._source(subject),
+                        error=detail,
+                    )
+                case Notice(kind, subject, detail):
+                    self._notice(kind, subject, detail)
+                case Stopped():
+                    self._break(Fault("", "it has ended"))
+                    return
+
+    def _notice(self, kind: str, subject: str, detail: str) -> None:
+        if kind == "INPUT_CLOSED":
+            self._break(Fault(self._source(subject), "has ended"))
+        elif kind == "NODE_FAILED":
+            self._break(Fault(subject, f"has failed {detail}".strip()))
+        elif kind == "ERROR":
+            self._break(Fault("", f"lost its connection: {detail}"))
+        else:
+            log.info("dora says", dataflow=self.name, kind=kind, subject=subject, detail=detail)
+
+    def _deliver(self, batch: Batch) -> None:
+        for row in batch.rows:
+            link = self._sessions.get(row.session_id)
+            if link is not None:
+                link.receive(row)
+
+    def _source(self, input_id: str) -> str:
+        return self._descriptor.inputs.get(input_id, "")
+
+    def _acknowledged(self, node: str, row: Ack) -> None:
+        self.pids[node] = row.pid
+        self.node_sessions[node] = row.sessions
+        self._reach(node, row.port)
+        if self._liveness is None:
+            self._lost_by[node, row.port] = row.lost
+            return
+        self._liveness.heard(node, trio.current_time())
+        if not row.port:
+            return
+        self._liveness.acknowledged(node, row.port, row.received)
+        missing = row.lost - self._lost_by.get((node, row.port), 0)
+        if missing > 0:
+            self._lost_by[node, row.port] = row.lost
+            self._missing(missing, node, row.port)
+
+    def _reach(self, node: str, input_id: str) -> None:
+        if self._unreached:
+            self._unreached.discard((node, input_id))
+            self._unreached.discard((node, ""))
+            if not self._unreached:
+                self._reached_all.set()
+
+    def _count(self, input_id: str, number: int) -> None:
+        if number < 0:
+            return
+        expected = self._numbers.get(input_id, number)
+        self._numbers[input_id] = number + 1
+        if self.warm and number > expected:
+            self._missing(number - expected, self._source(input_id), input_id)
+
+    def _missing(self, count: int, node: str, port: str) -> None:
+        self.lost += count
+        log.error("messages were lost", dataflow=self.name, node=node, port=port, count=count)
+
+    async def _watch_nodes(self, liveness: Liveness) -> None:
+        # Whatever is sent meanwhile is due later than what is slept for: no wake is missed.
+        while True:
+            due = liveness.deadline
+            await trio.sleep_until(due)
+            if trio.current_time() - due > LATE:
+                await trio.sleep(LATE)
+            fault = liveness.fault(trio.current_time())
+            if fault is not None:
+                self._break(fault)
+                return
+
+    async def _watch_runtime(self) -> None:
+        self._break(Fault("", await self._runtime.wait_failed()))
