@@ -134,30 +134,24 @@ class _Stream:
         self._buffer[: -self._lead] = 0.0
 
     def process(self, samples: Float64) -> Float32:
-        return self._take(samples, self._complete(self._received + len(samples)))
-
-    def flush(self) -> Float32:
-        total = -(-self._received * self.bank.ratio_out // self.bank.ratio_in)
-        tail = self._take(np.zeros(self.bank.half), total)
-        self.reset()
-        return tail
-
-    def _complete(self, received: int) -> int:
-        """How many outputs, from the stream's first, have all their inputs among so many."""
-        # Output k lies between the inputs floor(k M / L) and the next: the last it needs is
-        # `half` after the former, so k M / L < received - half.
-        reach = max(0, received - self.bank.half)
-        return -(-reach * self.bank.ratio_out // self.bank.ratio_in)
-
-    def _take(self, samples: Float64, goal: int) -> Float32:
-        out = np.empty(goal - self._made, dtype=np.float32)
-        done = 0
+        parts = []
         for start in range(0, len(samples), PIECE):
             self._append(samples[start : start + PIECE])
-            upto = self._complete(self._received)
-            while self._made < upto:
-                done += self._make(out[done:], upto)
-        return out
+            # Output k lies between the inputs floor(k M / L) and the next: the last one it
+            # needs is `half` after the former, so it is complete if k M / L < reach.
+            reach = max(0, self._received - self.bank.half)
+            complete = -(-reach * self.bank.ratio_out // self.bank.ratio_in)
+            while self._made < complete:
+                parts.append(self._make(complete))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+    def flush(self) -> Float32:
+        # As much silence as the look-ahead: the reach is then all that was received.
+        tail = self.process(np.zeros(self.bank.half))
+        self.reset()
+        return tail
 
     def _append(self, piece: Float64) -> None:
         bank = self.bank
@@ -171,8 +165,8 @@ class _Stream:
         self._buffer[end : end + len(piece)] = piece
         self._received += len(piece)
 
-    def _make(self, out: Float32, upto: int) -> int:
-        """Write outputs from the next on, before number `upto`; tell how many."""
+    def _make(self, upto: int) -> Float32:
+        """The next outputs, as many as one run of tiles gives, at most those before `upto`."""
         bank = self.bank
         tiles, rows = bank.cycle_tiles, bank.rows
         # Outputs are counted from the first of the cycle that the next one lies in.
@@ -205,9 +199,8 @@ class _Stream:
         ready = products.reshape(-1)[begin - tile * rows : end - tile * rows]
         # A sum of nothing but zeros may take its sign from those values: zero is made plus.
         ready += 0.0
-        out[: len(ready)] = ready
         self._made += len(ready)
-        return len(ready)
+        return ready.astype(np.float32)
 
 
 def _rate(rate: int) -> int:
