@@ -17,8 +17,8 @@ from trio_bridge.dora.contract import Answer
 from trio_bridge.nodes.sentences import SentenceSplitter
 from trio_bridge.nodes.synthesis import Engine, EngineError, TimedWord, readable, time_words
 
-CHUNK_SECONDS: Final = 0.15
-"""Audio in a row: few enough rows for the link, and an interruption's text is exact to this."""
+CHUNK_SECONDS: Final = 0.2
+"""Audio in a row: five rows for a second of speech. Words carry times that are finer."""
 
 SHORTEST_SECONDS: Final = 0.02
 """Credit for less than this is left to grow, unless it is all that a piece has left."""

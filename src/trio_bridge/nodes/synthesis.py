@@ -97,7 +97,8 @@ def time_words(text: str, marks: Sequence[Mark], length: int) -> list[TimedWord]
     """Give every word of a text its place in the audio.
 
     A word is a run without white space, or a single character in scripts that write without
-    spaces. Engines mark some words several times (numbers, read digit by digit), some out of
+    spaces; punctuation that stands alone is one only if the engine marked it (it reads `%`, not
+    a dash). Engines mark some words several times (numbers, read digit by digit), some out of
     order and some not at all: a word starts at its earliest mark, never before the word ahead
     of it; a word without one gets its share by characters of the time between its neighbours.
 
@@ -107,40 +108,45 @@ def time_words(text: str, marks: Sequence[Mark], length: int) -> list[TimedWord]
         length: Samples in all.
     """
     spans = [match.span() for match in _WORD.finditer(text)]
-    if not spans:
+    marked = _earliest_marks(spans, marks)
+    words = [
+        (start, end)
+        for start, end in spans
+        if start in marked or any(map(str.isalnum, text[start:end]))
+    ]
+    if not words:
         return []
-    starts = _starts(spans, marks, length)
-    words = []
-    for index, (start, end) in enumerate(spans):
-        last_word = index + 1 == len(spans)
-        words.append(
-            TimedWord(
-                start,
-                end,
-                len(text) if last_word else spans[index + 1][0],
-                starts[index],
-                length if last_word else starts[index + 1],
-            )
+    heard = [*_starts(words, marked, length), length]
+    shares = [*(start for start, _ in words[1:]), len(text)]
+    return [
+        TimedWord(start, end, upto, first, last)
+        for (start, end), upto, first, last in zip(
+            words, shares, heard[:-1], heard[1:], strict=True
         )
-    return words
+    ]
 
 
-def _starts(spans: list[tuple[int, int]], marks: Sequence[Mark], length: int) -> list[int]:
+def _earliest_marks(spans: list[tuple[int, int]], marks: Sequence[Mark]) -> dict[int, int]:
+    """The first character of a span → the earliest sample of the marks within the span."""
     earliest: dict[int, int] = {}
-    ordered = sorted(marks, key=lambda mark: mark.offset)
     index = 0
-    for mark in ordered:
+    for mark in sorted(marks, key=lambda mark: mark.offset):
         while index < len(spans) and spans[index][1] <= mark.offset:
             index += 1
         if index < len(spans) and spans[index][0] <= mark.offset:
-            earliest[index] = min(earliest.get(index, length), mark.sample)
-    # Anchors: (character, sample), never going back.
-    anchors = [(spans[0][0], 0)]
-    for index in sorted(earliest):
-        anchors.append((spans[index][0], min(max(earliest[index], anchors[-1][1]), length)))
-    anchors.append((spans[-1][1], length))
-    characters, samples = zip(*anchors, strict=True)
-    starts = np.interp([start for start, _ in spans], characters, samples).astype(int)
-    # Two anchors on one character (the first word's own mark) count as the earlier of them.
-    starts[0] = 0
-    return [int(start) for start in np.maximum.accumulate(starts)]
+            start = spans[index][0]
+            earliest[start] = min(earliest.get(start, mark.sample), mark.sample)
+    return earliest
+
+
+def _starts(words: list[tuple[int, int]], marked: dict[int, int], length: int) -> list[int]:
+    """Where each word begins, in samples: straightened marks, and shares between them."""
+    characters, samples = [words[0][0]], [0]
+    for start, _ in words[1:]:
+        if start in marked:
+            characters.append(start)
+            samples.append(min(max(marked[start], samples[-1]), length))
+    characters.append(words[-1][1])
+    samples.append(length)
+    starts = np.interp([start for start, _ in words], characters, samples)
+    return [int(start) for start in starts]

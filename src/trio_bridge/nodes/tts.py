@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
@@ -154,11 +155,14 @@ def open_engine(environment: Mapping[str, str]) -> Engine:
         EngineError: There is no such engine, or it does not start.
     """
     name = environment.get("TTS_ENGINE") or "espeak"
-    if name == "espeak":
-        from trio_bridge.nodes.espeak import Espeak
+    if name != "espeak":
+        raise EngineError(f"TTS_ENGINE is {name!r}, known is: espeak")
+    from trio_bridge.nodes.espeak import Espeak
 
-        return Espeak(environment.get("TTS_LANGUAGE") or "en-us")
-    raise EngineError(f"TTS_ENGINE is {name!r}, known is: espeak")
+    engine = Espeak(environment.get("TTS_LANGUAGE") or "en-us")
+    # The first piece loads the voice; nobody should have to wait for that.
+    engine.synthesise("Ready.", voice="", speed=1.0, stop=threading.Event())
+    return engine
 
 
 async def main() -> None:
