@@ -5,6 +5,7 @@ import trio
 
 from trio_bridge.dora.backend import open_dora_backend
 from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.errors import DataflowError
 from trio_bridge.messages import (
     AudioDelta,
     Cancel,
@@ -112,3 +113,23 @@ async def test_a_conversation(tmp_path):
         *events, finish = await until_finished(session)
         assert finish.status == "cancelled"
         assert heard + spoken(events)[1] <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "node", "words"),
+    [
+        ("TTS_ENGINE", "parrot", "tts", "TTS_ENGINE is 'parrot'"),
+        ("TRIO_BRIDGE_LLM_URL", "localhost:11434", "chat", "must start with http"),
+    ],
+)
+async def test_wrong_settings_are_said(tmp_path, monkeypatch, variable, value, node, words):
+    """The node at fault and its one line, without a traceback."""
+    monkeypatch.setenv(variable, value)
+    flow = tmp_path / "answering.yml"
+    flow.write_text(FLOW)
+    with pytest.raises(DataflowError) as caught:
+        async with open_dora_backend(DoraSettings(dataflow=str(flow))):
+            pass
+    assert caught.value.node == node
+    assert words in caught.value.log
+    assert "Traceback" not in caught.value.log

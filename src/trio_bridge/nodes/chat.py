@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -31,7 +31,7 @@ from trio_bridge.nodes.answering import (
     ToolDone,
     parse_request,
 )
-from trio_bridge.nodes.host import open_node
+from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
 
 RUNNING_MAX: Final = 64
@@ -231,20 +231,30 @@ async def open_answerer(environment: Mapping[str, str]) -> AsyncGenerator[Answer
         yield completions
 
 
+async def serve(io: NodeIO, answerer: Answerer) -> None:
+    """Answer what comes in until the dataflow stops."""
+    async with trio.open_nursery() as nursery:
+        chat = Chat(answerer, io.send, nursery)
+        io.sessions = chat.sessions
+        async for batch in io:
+            for row in batch.rows:
+                chat.take(row)
+        nursery.cancel_scope.cancel()
+
+
 async def main() -> None:
-    """Serve the dataflow until it stops."""
-    async with open_node("chat") as io:
+    """Be the node. Ends the process with a word on stderr if the settings are wrong."""
+    failure = None
+    async with open_node("chat") as io, AsyncExitStack() as stack:
         try:
-            async with open_answerer(os.environ) as answerer, trio.open_nursery() as nursery:
-                chat = Chat(answerer, io.send, nursery)
-                io.sessions = chat.sessions
-                async for batch in io:
-                    for row in batch.rows:
-                        chat.take(row)
-                nursery.cancel_scope.cancel()
+            answerer = await stack.enter_async_context(open_answerer(os.environ))
         except ValueError as exc:
-            print(f"chat: {exc}", file=sys.stderr)  # noqa: T201  the bridge shows it
-            raise SystemExit(1) from exc
+            # Raised outside, or the nursery would wrap it and show its insides.
+            failure = str(exc)
+        else:
+            await serve(io, answerer)
+    if failure is not None:
+        raise SystemExit(f"chat: {failure}")
 
 
 if __name__ == "__main__":

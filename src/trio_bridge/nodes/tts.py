@@ -7,7 +7,6 @@ language of voices that do not say one (`en-us`).
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from typing import Final, TypeAlias
@@ -16,7 +15,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.dora.contract import Answer, Cancel, Credit
-from trio_bridge.nodes.host import open_node
+from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
 from trio_bridge.nodes.speaking import AnswerBroken, Delivery, Emit, Outgoing, SpokenAnswer
 from trio_bridge.nodes.synthesis import Engine, EngineError
@@ -165,21 +164,30 @@ def open_engine(environment: Mapping[str, str]) -> Engine:
     return engine
 
 
+async def serve(io: NodeIO, engine: Engine) -> None:
+    """Speak what comes in until the dataflow stops."""
+    async with trio.open_nursery() as nursery:
+        synthesis = Synthesis(engine, io.send, nursery)
+        io.sessions = synthesis.sessions
+        async for batch in io:
+            for row in batch.rows:
+                synthesis.take(row)
+        nursery.cancel_scope.cancel()
+
+
 async def main() -> None:
-    """Serve the dataflow until it stops."""
+    """Be the node. Ends the process with a word on stderr if the engine does not start."""
+    failure = None
     async with open_node("tts") as io:
         try:
             engine = await trio.to_thread.run_sync(open_engine, os.environ)
         except EngineError as exc:
-            print(f"tts: {exc}", file=sys.stderr)  # noqa: T201  the bridge shows it
-            raise SystemExit(1) from exc
-        async with trio.open_nursery() as nursery:
-            synthesis = Synthesis(engine, io.send, nursery)
-            io.sessions = synthesis.sessions
-            async for batch in io:
-                for row in batch.rows:
-                    synthesis.take(row)
-            nursery.cancel_scope.cancel()
+            # Raised outside, or the nursery would wrap it and show its insides.
+            failure = str(exc)
+        else:
+            await serve(io, engine)
+    if failure is not None:
+        raise SystemExit(f"tts: {failure}")
 
 
 if __name__ == "__main__":
