@@ -1,0 +1,85 @@
+"""A recogniser in a process of its own: `python -m trio_bridge.nodes.asr_worker ENGINE`.
+
+It reads orders from its standard input and writes replies, one JSON object a line, to its
+standard output. An order is a header of one letter and a length, then that many bytes:
+
+| letter | payload                          | reply                                           |
+|--------|----------------------------------|-------------------------------------------------|
+| `B`    | JSON: `settings`, `carry`        |                                                 |
+| `A`    | PCM16, 16 kHz                    | perhaps `{"partial": text}`                     |
+| `E`    |                                  | `{"final": text, "carry": …}`                   |
+| `D`    |                                  | `{"dropped": true}`                             |
+
+Its first line is `{"ready": true}`. It ends when its input ends, and with its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import time
+from typing import Any, BinaryIO, Final
+
+from trio_bridge.dora.lifetime import die_with_parent
+from trio_bridge.nodes.recognition import Recogniser, open_recogniser
+
+HEADER: Final = struct.Struct("<cI")
+
+BEGIN, AUDIO, END, DROP = b"B", b"A", b"E", b"D"
+
+PARTIAL_EVERY: Final = 0.3
+"""Seconds between partial transcripts: reading them costs a walk through the search."""
+
+
+def order(letter: bytes, payload: bytes = b"") -> bytes:
+    """An order as it travels."""
+    return HEADER.pack(letter, len(payload)) + payload
+
+
+def serve(recogniser: Recogniser, orders: BinaryIO, replies: BinaryIO) -> None:
+    """Carry out orders until they end."""
+
+    def reply(**fields: Any) -> None:
+        replies.write(json.dumps(fields).encode() + b"\n")
+        replies.flush()
+
+    reply(ready=True)
+    said, due = "", 0.0
+    while header := orders.read(HEADER.size):
+        letter, length = HEADER.unpack(header)
+        payload = orders.read(length)
+        match letter:
+            case b"B":
+                begin = json.loads(payload)
+                recogniser.begin(begin["settings"], begin["carry"])
+                said, due = "", time.monotonic() + PARTIAL_EVERY
+            case b"A":
+                recogniser.feed(payload)
+                if time.monotonic() >= due:
+                    due = time.monotonic() + PARTIAL_EVERY
+                    text = recogniser.partial()
+                    if text != said:
+                        said = text
+                        reply(partial=text)
+            case b"E":
+                heard = recogniser.finish()
+                reply(final=heard.text, carry=heard.carry)
+            case _:
+                recogniser.drop()
+                reply(dropped=True)
+
+
+def main() -> None:
+    """Load the engine named on the command line and serve it on the standard streams."""
+    die_with_parent()
+    orders = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    # Whatever a library prints must not be taken for a reply.
+    os.dup2(2, 1)
+    serve(open_recogniser(sys.argv[1]), orders, replies)
+
+
+if __name__ == "__main__":
+    main()

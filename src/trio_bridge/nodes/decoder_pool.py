@@ -1,0 +1,363 @@
+"""Recognisers in worker processes, and the utterances that take turns with them.
+
+An utterance takes a free recogniser as soon as it begins, and keeps it until its transcript is
+there. While none is free its audio is kept, and recognised as fast as the machine can once one
+is; the wait is part of its transcript.
+
+One recogniser is started at once, and another whenever the last free one is taken, up to the
+limit: so a talker hardly ever waits for one to load, and a quiet house pays for one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+from attrs import define, field
+
+from trio_bridge.dora.contract import Transcript
+from trio_bridge.nodes.asr_worker import AUDIO, BEGIN, DROP, END
+from trio_bridge.nodes.worker_process import (
+    HANGS_AFTER,
+    WorkerLost,
+    WorkerProcess,
+    open_worker,
+)
+
+BYTES_PER_SECOND: Final = 32_000
+
+WAITING_EACH: Final = 60 * BYTES_PER_SECOND
+"""Audio that one utterance may have waiting: as long as the longest turn."""
+
+WAITING_ALL: Final = 600 * BYTES_PER_SECOND
+"""Audio that all utterances together may have waiting, 19 MB. Beyond that the machine is not
+late but too small, and says so."""
+
+CHUNK: Final = BYTES_PER_SECOND // 10
+"""Audio in one order, so that the recogniser looks up ten times a second of it."""
+
+RETRY: Final = 1.0
+"""Seconds before a recogniser that died is replaced, so that one that dies at once, every
+time, does not eat the machine."""
+
+WORKERS_LEAST: Final = 4
+WORKERS_PER_CPU: Final = 2
+"""A recogniser is busy for 10 to 28 % of the time that somebody speaks, so a processor carries
+three at the least; two leave room for the other nodes. Four fit on any machine with the memory:
+people seldom speak all at once, and who comes a little late is still ahead of the pause."""
+
+WORKER_MEMORY: Final = 100 * 2**20
+"""Bytes a PocketSphinx recogniser takes."""
+
+MEMORY_SHARE: Final = 0.5
+"""The part of the free memory that recognisers may take."""
+
+
+def workers_for(cpus: int, memory: int | None) -> int:
+    """How many recognisers a machine carries, given its processors and its free bytes."""
+    limit = max(WORKERS_LEAST, WORKERS_PER_CPU * cpus)
+    if memory is not None:
+        limit = min(limit, int(memory * MEMORY_SHARE) // WORKER_MEMORY)
+    return max(limit, 1)
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that are free for use; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def default_workers() -> int:
+    """How many recognisers this machine carries now."""
+    return workers_for(len(os.sched_getaffinity(0)), free_memory())
+
+
+@define(eq=False)
+class Talker:
+    """Somebody whose utterances follow one another. `carry` is what the last one left."""
+
+    session_id: str
+    carry: str = ""
+
+
+@define(eq=False)
+class Utterance:
+    """Audio on its way to a transcript. Make one with `DecoderPool.begin`."""
+
+    talker: Talker
+    utterance_id: str
+    settings: Mapping[str, Any]
+    begun: float
+    waited: float = 0.0
+    item_id: str | None = None
+    ended: bool = False
+    dropped: bool = False
+    over: bool = False
+    """Its transcript is there, or has failed: what still comes is ignored."""
+    failure: tuple[str, str] | None = None
+    """Code and message, kept until it ends: only then is it known whose item it is."""
+    pending: bytearray = field(factory=bytearray)
+    changed: trio.Event = field(factory=trio.Event)
+
+    def wake(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+@define(eq=False)
+class DecoderPool:
+    """Recognises many utterances with few recognisers.
+
+    Args:
+        command: What to run as a worker.
+        limit: The most workers.
+        emit: Called with every transcript: partial, and one final or failed per utterance
+            that is not dropped.
+        report: Called with a line for the log.
+    """
+
+    command: Sequence[str]
+    limit: int
+    emit: Callable[[Transcript], None]
+    report: Callable[[str], None]
+    pids: set[int] = field(factory=set, init=False)
+    """The workers that are ready."""
+    _queue: deque[Utterance] = field(factory=deque, init=False)
+    _free: deque[trio.MemorySendChannel[Utterance]] = field(factory=deque, init=False)
+    _workers: int = field(default=0, init=False)
+    _loading: int = field(default=0, init=False)
+    _waiting: int = field(default=0, init=False)
+    _nursery: trio.Nursery | None = field(default=None, init=False)
+
+    @property
+    def free(self) -> int:
+        """Workers that are ready and have nothing to do."""
+        return len(self._free)
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run the workers until cancelled; started when the first is ready.
+
+        Raises:
+            WorkerLost: The first worker did not get ready.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._workers = 1
+            await nursery.start(self._first)
+            task_status.started()
+
+    def begin(
+        self, talker: Talker, utterance_id: str, settings: Mapping[str, Any]
+    ) -> Utterance:
+        """An utterance begins: it takes a free recogniser, or waits for one."""
+        utterance = Utterance(talker, utterance_id, settings, trio.current_time())
+        if self._free:
+            self._free.popleft().send_nowait(utterance)
+        else:
+            self._queue.append(utterance)
+        self._grow()
+        return utterance
+
+    def add(self, utterance: Utterance, pcm: bytes) -> None:
+        """More audio of an utterance. One that has more waiting than can be kept fails."""
+        if utterance.over:
+            return
+        each = len(utterance.pending) + len(pcm) > WAITING_EACH
+        if each or self._waiting + len(pcm) > WAITING_ALL:
+            self._fail(utterance, "recogniser_busy", "too much speech is waiting already")
+            return
+        utterance.pending += pcm
+        self._waiting += len(pcm)
+        utterance.wake()
+
+    def end(self, utterance: Utterance, item_id: str | None) -> None:
+        """All its audio is there."""
+        utterance.ended = True
+        utterance.item_id = item_id
+        self._tell_failure(utterance)
+        utterance.wake()
+
+    def drop(self, utterance: Utterance) -> None:
+        """Nobody wants to know what was said. Its recogniser is free as soon as it has got
+        through the half second of audio that may be on its way to it."""
+        utterance.over = utterance.dropped = True
+        self._waiting -= len(utterance.pending)
+        utterance.pending.clear()
+        if utterance in self._queue:
+            self._queue.remove(utterance)
+        utterance.wake()
+
+    def _fail(self, utterance: Utterance, code: str, message: str) -> None:
+        if not utterance.over:
+            utterance.failure = code, message
+            self._tell_failure(utterance)
+        self.drop(utterance)
+
+    def _tell_failure(self, utterance: Utterance) -> None:
+        if utterance.failure is not None and utterance.ended:
+            code, message = utterance.failure
+            self._emit(utterance, "failed", error_code=code, error=message)
+
+    def _grow(self) -> None:
+        # One is always loading or free, so that the next talker need not wait for it.
+        wanted = not self._free and not self._loading
+        if self._nursery is not None and wanted and self._workers < self.limit:
+            self._workers += 1
+            self._nursery.start_soon(self._replace_forever)
+
+    async def _first(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        await self._work(task_status)
+        await self._replace_forever()
+
+    async def _replace_forever(self) -> None:
+        while True:
+            try:
+                await self._work(trio.TASK_STATUS_IGNORED)
+            except WorkerLost as exc:
+                self.report(f"{exc}; another is started")
+            await trio.sleep(RETRY)
+
+    async def _work(self, task_status: trio.TaskStatus[None]) -> None:
+        """One worker's life. Raises `WorkerLost` only when it never got ready."""
+        self._loading += 1
+        loading = True
+        try:
+            async with open_worker(self.command) as worker:
+                self._loading -= 1
+                loading = False
+                self.pids.add(worker.pid)
+                task_status.started()
+                try:
+                    while True:
+                        await self._recognise(worker, await self._next(worker))
+                except WorkerLost as exc:
+                    self.report(f"{exc}; another is started")
+                finally:
+                    self.pids.discard(worker.pid)
+        finally:
+            self._loading -= loading
+
+    async def _next(self, worker: WorkerProcess) -> Utterance:
+        if self._queue:
+            utterance = self._queue.popleft()
+            utterance.waited = trio.current_time() - utterance.begun
+            return utterance
+        send, receive = trio.open_memory_channel[Utterance](1)
+        self._free.append(send)
+        utterances: list[Utterance] = []
+
+        async def wait_for_work() -> None:
+            utterances.append(await receive.receive())
+            nursery.cancel_scope.cancel()
+
+        async def watch_idle_worker() -> None:
+            await worker.receive()
+            raise WorkerLost("the recogniser spoke out of turn")
+
+        lost: WorkerLost | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_for_work)
+                nursery.start_soon(watch_idle_worker)
+        except* WorkerLost as group:
+            lost = _only(group)
+        finally:
+            if send in self._free:
+                self._free.remove(send)
+        if lost is None:
+            return utterances[0]
+        # It may have been handed over in the very moment in which the worker died.
+        with suppress(trio.WouldBlock):
+            utterances.append(receive.receive_nowait())
+        self._queue.extendleft(utterances)
+        raise lost
+
+    async def _recognise(self, worker: WorkerProcess, utterance: Utterance) -> None:
+        lost: WorkerLost | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                deadline = trio.CancelScope()
+                nursery.start_soon(self._feed, worker, utterance, deadline)
+                with deadline:
+                    await self._hear(worker, utterance)
+                if deadline.cancelled_caught:
+                    raise WorkerLost("the recogniser hangs")
+                nursery.cancel_scope.cancel()
+        except* WorkerLost as group:
+            lost = _only(group)
+        if lost is not None:
+            self._fail(utterance, "recogniser_failed", str(lost))
+            raise lost
+
+    async def _feed(
+        self, worker: WorkerProcess, utterance: Utterance, deadline: trio.CancelScope
+    ) -> None:
+        begin = {"settings": utterance.settings, "carry": utterance.talker.carry}
+        await worker.send(BEGIN, json.dumps(begin).encode())
+        while not utterance.dropped:
+            changed = utterance.changed
+            if utterance.pending:
+                chunk = bytes(utterance.pending[:CHUNK])
+                del utterance.pending[:CHUNK]
+                self._waiting -= len(chunk)
+                await worker.send(AUDIO, chunk)
+            elif utterance.ended:
+                break
+            else:
+                await changed.wait()
+        if not utterance.dropped:
+            await worker.send(END)
+            deadline.deadline = trio.current_time() + HANGS_AFTER
+            while not utterance.dropped:
+                await utterance.changed.wait()
+        await worker.send(DROP)
+        deadline.deadline = trio.current_time() + HANGS_AFTER
+
+    async def _hear(self, worker: WorkerProcess, utterance: Utterance) -> None:
+        while True:
+            match await worker.receive():
+                case {"partial": str(text)} if not utterance.over:
+                    self._emit(utterance, "partial", text=text)
+                case {"final": str(text), "carry": str(carry)}:
+                    if not utterance.dropped:
+                        if carry:
+                            utterance.talker.carry = carry
+                        utterance.over = True
+                        self._emit(utterance, "final", text=text)
+                        return
+                case {"dropped": True}:
+                    return
+
+    def _emit(self, utterance: Utterance, event: str, **fields: str) -> None:
+        self.emit(
+            Transcript(
+                utterance.talker.session_id,
+                utterance.utterance_id,
+                event,
+                item_id=utterance.item_id,
+                wait_ms=round(1000 * utterance.waited, 1),
+                **fields,
+            )
+        )
+
+
+def _only(group: BaseExceptionGroup[WorkerLost]) -> WorkerLost:
+    """The first of what was lost: with a dead worker, orders and replies fail together."""
+    first = group.exceptions[0]
+    return _only(first) if isinstance(first, BaseExceptionGroup) else first
