@@ -29,8 +29,9 @@ Quality: TypeAlias = Literal["best", "fast"]
 
 TABLES: dict[Quality, str] = {"best": "kaiser_best", "fast": "kaiser_fast"}
 
-RUN = 16
-"""Tiles multiplied in one go: a 20 ms frame at 24 kHz in one go, and ~25 kB of workspace."""
+RUN_INPUTS = 5_120
+"""Inputs of the tiles that are multiplied in one go (40 kB, for every resampler): enough for
+20 ms of any usual pair of rates."""
 
 TILE_ROWS = 49
 """Outputs per tile, at most. More of them make fewer products, but each window then reaches
@@ -129,8 +130,10 @@ class FilterBank:
     """Inputs of a cycle."""
     cycle_tiles: int
     """Tiles of a cycle."""
+    run: int
+    """Tiles multiplied in one go."""
     begins: NDArray[np.int64] = field(eq=False)
-    """The first inputs of a cycle's tiles and of the next `RUN` tiles."""
+    """The first inputs of a cycle's tiles and of the next `run` tiles."""
     _kept: Float64 | None = field(eq=False, default=None)
 
     def tiles(self, first: int, count: int) -> Float64:
@@ -188,7 +191,8 @@ def _bank(ratio_out: int, ratio_in: int, quality: Quality) -> FilterBank:
     cycle_out = periods * ratio_out
     rows = next(n for n in range(most, 0, -1) if cycle_out % n == 0)
     count = cycle_out // rows
-    first = np.arange(count + RUN, dtype=np.int64) * rows
+    run = max(1, RUN_INPUTS // span(rows))
+    first = np.arange(count + run, dtype=np.int64) * rows
     begins = first * ratio_in // ratio_out - half + 1
     begins.setflags(write=False)
     return FilterBank(
@@ -201,5 +205,6 @@ def _bank(ratio_out: int, ratio_in: int, quality: Quality) -> FilterBank:
         cycle_out=cycle_out,
         cycle_in=periods * ratio_in,
         cycle_tiles=count,
+        run=run,
         begins=begins,
     ).keep()

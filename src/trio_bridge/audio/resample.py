@@ -10,7 +10,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from trio_bridge.audio.filterbank import (
-    RUN,
     TABLES,
     FilterBank,
     Float64,
@@ -121,8 +120,8 @@ class _Stream:
         self._buffer = np.zeros(2 * bank.span + PIECE)
         # Every window of the buffer, as views. Made once: it takes numpy 20 µs.
         self._windows = sliding_window_view(self._buffer, bank.span)
-        self._inputs = aligned_zeros(RUN, bank.span, 1)
-        self._products = aligned_zeros(RUN, bank.rows, 1)
+        self._inputs = aligned_zeros(bank.run, bank.span, 1)
+        self._products = aligned_zeros(bank.run, bank.rows, 1)
         self.reset()
 
     def reset(self) -> None:
@@ -174,7 +173,7 @@ class _Stream:
         end = upto - cycle * bank.cycle_out
         tile = begin // rows
         cycles, within = divmod(end - 1, bank.cycle_out)
-        count = min(RUN, cycles * tiles + within // rows + 1 - tile)
+        count = min(bank.run, cycles * tiles + within // rows + 1 - tile)
 
         # One product per tile, each of the same shape at the same alignment: within a larger
         # matrix product, the order of a sum depends on how many rows there are. A tile whose
