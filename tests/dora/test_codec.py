@@ -31,7 +31,9 @@ def rows_of(row_class: type) -> st.SearchStrategy[Any]:
     return st.builds(
         row_class,
         **{
-            a.name: st.one_of([VALUES[part] for part in str(a.type).split(" | ")])
+            a.name: st.one_of(
+                [VALUES[part] for part in row_class.__annotations__[a.name].split(" | ")]
+            )
             for a in attrs.fields(row_class)
         },
     )

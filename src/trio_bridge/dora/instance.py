@@ -141,12 +141,7 @@ class Instance:
                     try:
                         await self._runtime.start(file, self.name)
                         if await wait_attached(self._runtime, probe_id):
-                            node = await attach(self._runtime, bridge_id)
-                            inbox = Inbox(node)
-                            self._outbox = Outbox(node, {"from": "bridge"}, self._sent)
-                            nursery.start_soon(inbox.run)
-                            nursery.start_soon(self._outbox.run)
-                            nursery.start_soon(self._receive, inbox)
+                            inbox = await self._attach(bridge_id, nursery)
                             await self._warm_up(nursery)
                     except DataflowError as exc:
                         error = exc
@@ -165,6 +160,15 @@ class Instance:
                 await self._stop(inbox)
         if error is not None:
             raise error
+
+    async def _attach(self, bridge_id: str, nursery: trio.Nursery) -> Inbox:
+        node = await attach(self._runtime, bridge_id)
+        inbox = Inbox(node)
+        self._outbox = Outbox(node, {"from": "bridge"}, self._sent)
+        nursery.start_soon(inbox.run)
+        nursery.start_soon(self._outbox.run)
+        nursery.start_soon(self._receive, inbox)
+        return inbox
 
     async def _warm_up(self, nursery: trio.Nursery) -> None:
         tokens = 0
@@ -193,10 +197,9 @@ class Instance:
         failure = self._failure()
         for link in list(self._sessions.values()):
             link.end(failure)
-        if self._outbox is not None:
-            self._outbox.drop()
-            self._outbox = None
         with trio.move_on_after(STOP_TIMEOUT):
+            if inbox is not None and self._fault is None:
+                await self._detach(inbox)
             if self._fault is not None and self._fault.node in self.pids:
                 # A hung node would make the stop wait for its whole grace.
                 self._runtime.kill(self.pids[self._fault.node])
@@ -205,9 +208,31 @@ class Instance:
             if inbox is not None:
                 with trio.move_on_after(READER_GRACE):
                     await inbox.ended.wait()
+        self._let_go(inbox)
         for node, pid in self.pids.items():
             if self._runtime.kill(pid):
                 log.warning("a node had to be killed", dataflow=self.name, node=node)
+
+    async def _detach(self, inbox: Inbox) -> None:
+        """Leave a dataflow that is well, before it is stopped.
+
+        Dora writes warnings to the standard output, and cannot be told otherwise, when a node
+        outlives its dataflow. The reading thread only comes back with an event, so a last ping
+        gives it one.
+        """
+        inbox.close()
+        if self._outbox is not None:
+            self._outbox.ping(self._descriptor.outputs[0], f"{self.name}-end")
+        with trio.move_on_after(READER_GRACE):
+            await inbox.ended.wait()
+            self._let_go(inbox)
+
+    def _let_go(self, inbox: Inbox | None) -> None:
+        # Dora's node ends with the last reference to it.
+        if self._outbox is not None:
+            self._outbox.forget()
+        if inbox is not None:
+            inbox.forget()
 
     async def _explain(
         self, file: Path, error: DataflowError | None, *, timed_out: bool

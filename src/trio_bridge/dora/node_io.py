@@ -132,7 +132,7 @@ class Inbox:
     Everything up to and including the `Stopped` event is delivered; after it nothing comes.
     """
 
-    _node: DoraNode
+    _node: DoraNode | None
     _limit: int = EVENTS_WAITING
     _events: deque[NodeEvent] = field(factory=deque, init=False)
     _room: threading.Condition = field(factory=threading.Condition, init=False)
@@ -160,6 +160,11 @@ class Inbox:
         with self._room:
             self._closed = True
             self._room.notify_all()
+
+    def forget(self) -> None:
+        """Let go of the node, closed or not."""
+        self.close()
+        self._node = None
 
     def stop(self) -> None:
         """Deliver `Stopped` after what has already been read. Call it on the Trio thread."""
@@ -196,7 +201,7 @@ class Inbox:
         # Trio may have finished while the thread was in `next()`; then nobody waits for it.
         with suppress(trio.RunFinishedError):
             try:
-                while not self._closed:
+                while self._node is not None and not self._closed:
                     event = read_event(self._node.next())
                     self._append(event)
                     token.run_sync_soon(self._wake, idempotent=True)
@@ -239,7 +244,7 @@ class Outbox:
         on_sent: Called with the port and the message's number after each message.
     """
 
-    _node: DoraNode
+    _node: DoraNode | None
     _metadata: dict[str, Any] = field(factory=dict)
     _on_sent: Callable[[str, int], None] | None = None
     _outputs: dict[str, _Output] = field(factory=dict, init=False)
@@ -272,10 +277,9 @@ class Outbox:
         for port, output in self._outputs.items():
             self._flush(port, output, now)
 
-    def drop(self) -> None:
-        """Forget all that waits: nobody is left to read it."""
-        for output in self._outputs.values():
-            output.waiting.clear()
+    def forget(self) -> None:
+        """Let go of the node: what waits, and what is still sent, goes nowhere."""
+        self._node = None
 
     async def run(self) -> None:
         """Send what waits when its port's quiet time is over. Runs until cancelled."""
@@ -301,6 +305,8 @@ class Outbox:
     def _message(
         self, port: str, output: _Output, array: pa.Array, extra: dict[str, Any]
     ) -> None:
+        if self._node is None:
+            return
         number = output.sent
         output.sent += 1
         self._node.send_output(port, array, {**self._metadata, "n": number, **extra})

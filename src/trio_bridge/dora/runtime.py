@@ -36,6 +36,7 @@ STOP_GRACE = 1.0
 LOG_LINES = 20
 """Lines of a log that are shown when something fails."""
 
+_DIRECTORY = "trio_bridge-dora-"
 _CONNECT_INTERVAL = 0.01
 _ZENOH = '{ "scouting": { "multicast": { "enabled": false }, "gossip": { "enabled": false } } }'
 """Without this all nodes of all dataflows gossip with each other, and from the thirteenth on
@@ -208,7 +209,8 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
         RuntimeFailed: There is no `dora` program, or it does not come up.
     """
     program = _find_program()
-    directory = Path(tempfile.mkdtemp(prefix="trio_bridge-dora-"))
+    _sweep()
+    directory = Path(tempfile.mkdtemp(prefix=f"{_DIRECTORY}{os.getpid()}-"))
     try:
         runtime = await _start(program, directory)
         try:
@@ -220,6 +222,14 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
             await runtime.close()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove the directories of bridges that were killed; their processes went with them."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY}*-*"):
+        owner = directory.name.removeprefix(_DIRECTORY).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _find_program() -> str:

@@ -209,15 +209,18 @@ async def open_node(
     SIGINT is ignored: a terminal sends it to everybody, and it is the server's to say when the
     nodes stop.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     if node is None:
         attached = Node()
         if outputs is None:
             outputs = attached.node_config()["outputs"]
         node = cast("DoraNode", attached)  # its stub leaves `Optional` out
     io = NodeIO(name, Inbox(node), Outbox(node), frozenset(outputs or ROWS))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(io.run)
-        yield io
-        io.flush()
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(io.run)
+            yield io
+            io.flush()
+            nursery.cancel_scope.cancel()
+    finally:
+        signal.signal(signal.SIGINT, before)

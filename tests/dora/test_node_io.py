@@ -1,0 +1,184 @@
+"""Batching on the way out, and one thread's events on the way in."""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import trio
+import trio.testing
+from attrs import define, field
+
+from trio_bridge.dora.codec import decode, encode
+from trio_bridge.dora.contract import Cancel, Speech
+from trio_bridge.dora.node_io import (
+    QUIET,
+    ROWS_WAITING,
+    Batch,
+    Inbox,
+    Notice,
+    Outbox,
+    Ping,
+    Stopped,
+    read_event,
+)
+
+
+@define
+class FakeNode:
+    """Stands in for `dora.Node`: gives what the test puts in, keeps what is sent."""
+
+    sent: list[tuple[str, pa.Array, dict[str, Any]]] = field(factory=list)
+    incoming: queue.Queue[dict[str, Any] | None] = field(factory=queue.Queue)
+
+    def next(self) -> dict[str, Any] | None:
+        return self.incoming.get()
+
+    def send_output(
+        self, output_id: str, data: pa.Array, metadata: dict[str, Any] | None = None
+    ) -> None:
+        self.sent.append((output_id, data, metadata or {}))
+
+    def rows(self) -> list[list[str]]:
+        return [[r.response_id for r in decode(data, Cancel)] for _, data, _ in self.sent]
+
+
+def message(rows: list[Any], input_id: str = "speech", **metadata: Any) -> dict[str, Any]:
+    value = encode(rows, Speech)
+    return {"type": "INPUT", "id": input_id, "value": value, "metadata": metadata}
+
+
+async def test_the_first_row_leaves_at_once_the_next_ones_together(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    node = FakeNode()
+    outbox = Outbox(node)
+    nursery.start_soon(outbox.run)
+    outbox.send("cancel", Cancel("s", "0"))
+    assert node.rows() == [["0"]]
+    outbox.send("cancel", Cancel("s", "1"))
+    outbox.send("cancel", Cancel("t", "2"))
+    await trio.sleep(QUIET * 0.9)
+    assert len(node.sent) == 1
+    await trio.sleep(QUIET * 0.2)
+    assert node.rows() == [["0"], ["1", "2"]]
+    # The second message has begun a quiet time of its own.
+    outbox.send("cancel", Cancel("s", "3"))
+    assert len(node.sent) == 2
+    await trio.sleep(QUIET * 3)
+    outbox.send("cancel", Cancel("s", "4"))
+    assert node.rows() == [["0"], ["1", "2"], ["3"], ["4"]]
+    assert [metadata["n"] for _, _, metadata in node.sent] == [0, 1, 2, 3]
+
+
+async def test_ports_are_quiet_and_counted_each_on_its_own(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    node = FakeNode()
+    outbox = Outbox(node, {"from": "bridge"})
+    nursery.start_soon(outbox.run)
+    for port in ("cancel", "cancel-b"):
+        outbox.send(port, Cancel("s", "0"))
+        outbox.send(port, Cancel("s", "1"))
+    await trio.sleep(QUIET * 2)
+    assert [(port, m["n"], m["from"]) for port, _, m in node.sent] == [
+        ("cancel", 0, "bridge"),
+        ("cancel-b", 0, "bridge"),
+        ("cancel", 1, "bridge"),
+        ("cancel-b", 1, "bridge"),
+    ]
+
+
+async def test_what_waits_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
+    node = FakeNode()
+    outbox = Outbox(node)
+    for number in range(ROWS_WAITING + 1):
+        outbox.send("cancel", Cancel("s", str(number)))
+    assert [len(rows) for rows in node.rows()] == [1, ROWS_WAITING]
+
+
+async def test_a_ping_does_not_overtake(autojump_clock: trio.testing.MockClock) -> None:
+    node = FakeNode()
+    outbox = Outbox(node)
+    outbox.send("cancel", Cancel("s", "0"))
+    outbox.send("cancel", Cancel("s", "1"))
+    outbox.ping("cancel", "token")
+    assert [m.get("ping") for _, _, m in node.sent] == [None, None, "token"]
+
+
+async def test_a_forgotten_node_is_not_sent_to(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    node = FakeNode()
+    outbox = Outbox(node)
+    outbox.forget()
+    outbox.send("cancel", Cancel("s", "0"))
+    assert node.sent == []
+
+
+async def test_events_come_in_order_and_end_with_the_stop(nursery: trio.Nursery) -> None:
+    """More of them than the thread may be ahead."""
+    node = FakeNode()
+    inbox = Inbox(node, limit=3)
+    nursery.start_soon(inbox.run)
+    for number in range(20):
+        node.incoming.put(message([Speech("s", "started", "u", number)], n=number))
+    node.incoming.put(None)
+    for number in range(20):
+        event = await inbox.receive()
+        assert isinstance(event, Batch)
+        assert (event.number, event.rows[0].audio_ms) == (number, number)
+    assert await inbox.receive() == Stopped()
+    await inbox.ended.wait()
+
+
+async def test_a_thread_that_is_ahead_goes_when_nobody_reads(nursery: trio.Nursery) -> None:
+    node = FakeNode()
+    inbox = Inbox(node, limit=1)
+    nursery.start_soon(inbox.run)
+    for _ in range(5):
+        node.incoming.put(message([], n=0))
+    await inbox.receive()
+    inbox.close()
+    with trio.fail_after(5):
+        await inbox.ended.wait()
+
+
+async def test_a_cancelled_reader_does_not_hold_anybody_up() -> None:
+    node = FakeNode()
+    inbox = Inbox(node)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inbox.run)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    node.incoming.put(None)
+    with trio.fail_after(5):
+        await inbox.ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("event", "meaning"),
+    [
+        (None, Stopped()),
+        ({"type": "STOP", "id": "MANUAL"}, Stopped()),
+        ({"type": "INPUT_CLOSED", "id": "speech"}, Notice("INPUT_CLOSED", "speech")),
+        (
+            {"type": "ERROR", "error": "it broke\n\nLocation: somewhere"},
+            Notice("ERROR", "", "it broke"),
+        ),
+        (message([], "speech-2", n=4, ping="t"), Ping("speech-2", "t", 4)),
+        (
+            {**message([], "nonsense"), "value": pa.array([1])},
+            Notice("BAD_MESSAGE", "nonsense", "an input that the contract does not know"),
+        ),
+        (
+            {**message([]), "value": pa.array([1])},
+            Notice("BAD_MESSAGE", "speech", "Speech: a struct array is expected, not int64"),
+        ),
+    ],
+)
+def test_dora_events_get_a_meaning(event: dict[str, Any] | None, meaning: object) -> None:
+    assert read_event(event) == meaning
