@@ -110,9 +110,7 @@ async def measure(sessions: int, seconds: float, runs: int) -> list[dict[str, fl
                 delays: list[float] = []
                 async with trio.open_nursery() as nursery:
                     for number in range(sessions):
-                        nursery.start_soon(
-                            one_session, server.ws_url, number, seconds, delays
-                        )
+                        nursery.start_soon(one_session, server.ws_url, number, seconds, delays)
                 results.append(figures(delays))
     return results
 
@@ -130,9 +128,14 @@ def main() -> None:
         medians = {key: float(np.median([r[key] for r in results])) for key in results[0]}
         summary[f"{sessions} sessions"] = {"median": medians, "runs": results}
         if not options.json:
-            print(f"{sessions:3} session(s), {options.runs} runs, medians: " + ", ".join(
-                f"{key.removesuffix('_ms')} {value:.2f} ms" for key, value in medians.items()
-            ), flush=True)
+            print(
+                f"{sessions:3} session(s), {options.runs} runs, medians: "
+                + ", ".join(
+                    f"{key.removesuffix('_ms')} {value:.2f} ms"
+                    for key, value in medians.items()
+                ),
+                flush=True,
+            )
     if options.json:
         print(json.dumps(summary, indent=2))
     else:

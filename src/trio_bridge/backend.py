@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 from attrs import define, field
@@ -52,6 +52,9 @@ class Backend(Protocol):
     def healthy(self) -> bool:
         """Whether it can take a session now, as far as it knows."""
 
+    def status(self) -> dict[str, Any]:
+        """How it is, as JSON for `GET /health`."""
+
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
         """A place for one session; leaving the context gives it back and stops what is under
         way for it.
@@ -90,6 +93,10 @@ class InProcessBackend:
     handler: Handler
     capabilities: Capabilities = field(factory=Capabilities)
     healthy: bool = True
+
+    def status(self) -> dict[str, Any]:
+        """See `Backend.status`: nothing of note."""
+        return {}
 
     @asynccontextmanager
     async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:

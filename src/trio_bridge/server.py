@@ -148,6 +148,7 @@ class Bridge:
             healthy=self._backend.healthy,
             active_sessions=len(self._sessions),
             uptime=trio.current_time() - self._started_at,
+            details=self._backend.status(),
         )
 
     # --- life ---

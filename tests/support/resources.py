@@ -1,0 +1,49 @@
+"""What a process holds, to see that it holds no more afterwards."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import frozen
+
+from support.server import RunningServer, children_of, resident_mb
+
+
+@frozen
+class Resources:
+    """What the bridge and everything below it holds."""
+
+    threads: int
+    files: int
+    processes: int
+    memory_mb: float
+    node_sessions: int
+
+
+def health(server: RunningServer) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{server.http_url}/health", timeout=5) as response:  # noqa: S310
+        answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+async def settled(server: RunningServer, seconds: float = 10.0) -> Resources:
+    """The resources once no session is left anywhere; waits for it, bounded."""
+    deadline = trio.current_time() + seconds
+    while True:
+        answer = await trio.to_thread.run_sync(health, server)
+        held = sum(sum(instance["nodeSessions"].values()) for instance in answer["dataflows"])
+        if (answer["activeSessions"] == 0 and held == 0) or trio.current_time() > deadline:
+            break
+        await trio.sleep(0.1)
+    pid = server.process.pid
+    return Resources(
+        threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
+        files=len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        processes=len(children_of(pid)),
+        memory_mb=resident_mb(pid),
+        node_sessions=held,
+    )
