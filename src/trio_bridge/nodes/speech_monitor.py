@@ -59,7 +59,7 @@ class Monitor:
         self._count(row)
         try:
             self._apply(listener, row)
-        except (ValueError, KeyError) as exc:
+        except (ValueError, KeyError, TypeError) as exc:
             self.report(f"session {session_id}: bad row {row.op!r}: {exc!r}")
 
     def _apply(self, listener: Listener, row: Listen) -> None:

@@ -1,0 +1,246 @@
+"""Few recognisers for many utterances: real processes with an engine that is quick to start."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import define, field
+
+from trio_bridge.dora.contract import Transcript
+from trio_bridge.nodes import decoder_pool, worker_process
+from trio_bridge.nodes.decoder_pool import DecoderPool, Talker, workers_for
+
+FAKE = """
+import os, signal, sys
+from trio_bridge.dora.lifetime import die_with_parent
+from trio_bridge.nodes import asr_worker
+from trio_bridge.nodes.recognition import Heard
+
+class Echo:
+    heard = b""
+    def begin(self, settings, carry): self.heard = carry.encode()
+    def feed(self, pcm):
+        if pcm == b"die": os._exit(1)
+        if pcm == b"hang": signal.pause()
+        self.heard += pcm
+    def partial(self): return self.heard.decode()
+    def finish(self): return Heard(self.heard.decode(), "+")
+    def drop(self): pass
+
+die_with_parent()
+asr_worker.PARTIAL_EVERY = 0.0
+asr_worker.serve(Echo(), sys.stdin.buffer, sys.stdout.buffer)
+"""
+
+
+@define
+class House:
+    """A pool, and what it has emitted."""
+
+    pool: DecoderPool
+    said: list[Transcript] = field(factory=list)
+    reports: list[str] = field(factory=list)
+    changed: trio.Event = field(factory=trio.Event)
+
+    def notice(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        with trio.fail_after(20):
+            while not condition():
+                await self.changed.wait()
+
+    async def last(self, utterance_id: str) -> Transcript:
+        """The final or failed transcript of an utterance."""
+
+        def found() -> list[Transcript]:
+            mine = [t for t in self.said if t.utterance_id == utterance_id]
+            return [t for t in mine if t.event != "partial"]
+
+        await self.until(lambda: bool(found()))
+        return found()[0]
+
+
+@asynccontextmanager
+async def a_house(limit: int) -> AsyncIterator[House]:
+    house: House
+
+    def emit(transcript: Transcript) -> None:
+        house.said.append(transcript)
+        house.notice()
+
+    def report(line: str) -> None:
+        house.reports.append(line)
+        house.notice()
+
+    house = House(DecoderPool([sys.executable, "-c", FAKE], limit, emit, report))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(house.pool.run)
+        yield house
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.e2e
+async def test_an_utterance_is_heard_and_carried_over() -> None:
+    async with a_house(1) as house:
+        talker = Talker("s")
+        for n, expected in (1, "hello"), (2, "+hello"):
+            utterance = house.pool.begin(talker, f"u{n}", {})
+            house.pool.add(utterance, b"hel")
+            house.pool.add(utterance, b"lo")
+            house.pool.end(utterance, "item")
+            final = await house.last(f"u{n}")
+            assert (final.event, final.text, final.item_id) == ("final", expected, "item")
+
+
+@pytest.mark.e2e
+async def test_who_finds_none_free_is_heard_later_and_told_the_wait() -> None:
+    async with a_house(1) as house:
+        first = house.pool.begin(Talker("a"), "u1", {})
+        second = house.pool.begin(Talker("b"), "u2", {})
+        house.pool.add(second, b"patient")
+        house.pool.end(second, None)
+        house.pool.add(first, b"talking")
+        await house.until(lambda: bool(house.said))
+        assert {t.utterance_id for t in house.said} == {"u1"}
+        house.pool.end(first, None)
+        assert (await house.last("u1")).wait_ms == 0
+        waited = await house.last("u2")
+        assert waited.text == "patient"
+        assert waited.wait_ms > 0
+
+
+@pytest.mark.e2e
+async def test_more_recognisers_come_as_they_are_needed() -> None:
+    async with a_house(2) as house:
+        assert len(house.pool.pids) == 1
+        talkers = [house.pool.begin(Talker(str(n)), f"u{n}", {}) for n in range(2)]
+        for n, utterance in enumerate(talkers):
+            house.pool.add(utterance, f"voice {n}".encode())
+        # Both speak on: neither waits for the other to end.
+        await house.until(lambda: {t.text for t in house.said} == {"voice 0", "voice 1"})
+        assert len(house.pool.pids) == 2
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("how", ["dies", "is killed", "hangs"])
+async def test_a_lost_recogniser_fails_its_utterance_and_is_replaced(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_pool, "HANGS_AFTER", 0.5)
+    async with a_house(1) as house:
+        utterance = house.pool.begin(Talker("s"), "u1", {})
+        house.pool.add(utterance, b"hel")
+        await house.until(lambda: bool(house.said))
+        if how == "is killed":
+            for pid in house.pool.pids:
+                os.kill(pid, signal.SIGKILL)
+        else:
+            house.pool.add(utterance, b"die" if how == "dies" else b"hang")
+        house.pool.end(utterance, "item")
+        failed = await house.last("u1")
+        assert (failed.event, failed.error_code) == ("failed", "recogniser_failed")
+        assert failed.item_id == "item"
+        again = house.pool.begin(Talker("s"), "u2", {})
+        house.pool.add(again, b"hello")
+        house.pool.end(again, None)
+        assert (await house.last("u2")).text == "hello"
+
+
+@pytest.mark.e2e
+async def test_a_recogniser_killed_while_idle_is_replaced() -> None:
+    async with a_house(1) as house:
+        for pid in house.pool.pids:
+            os.kill(pid, signal.SIGKILL)
+        await house.until(lambda: bool(house.reports))
+        utterance = house.pool.begin(Talker("s"), "u1", {})
+        house.pool.add(utterance, b"hello")
+        house.pool.end(utterance, None)
+        assert (await house.last("u1")).text == "hello"
+
+
+@pytest.mark.e2e
+async def test_a_failure_is_told_when_its_item_is_known() -> None:
+    """Push-to-talk: before its commit nobody knows whose the utterance is."""
+    async with a_house(1) as house:
+        utterance = house.pool.begin(Talker("s"), "u1", {})
+        house.pool.add(utterance, b"die")
+        await house.until(lambda: bool(house.reports))
+        assert house.said == []
+        house.pool.end(utterance, "item")
+        assert (await house.last("u1")).item_id == "item"
+
+
+@pytest.mark.e2e
+async def test_a_dropped_utterance_frees_its_recogniser_and_says_nothing() -> None:
+    async with a_house(1) as house:
+        dropped = house.pool.begin(Talker("a"), "u1", {})
+        house.pool.add(dropped, b"never mind")
+        await house.until(lambda: bool(house.said))
+        waiting = house.pool.begin(Talker("b"), "u2", {})
+        house.pool.add(waiting, b"hello")
+        house.pool.end(waiting, None)
+        house.pool.drop(dropped)
+        assert (await house.last("u2")).text == "hello"
+        assert not [t for t in house.said if t.utterance_id == "u1" and t.event != "partial"]
+
+
+@pytest.mark.e2e
+async def test_who_waits_and_is_dropped_leaves_the_queue() -> None:
+    async with a_house(1) as house:
+        first = house.pool.begin(Talker("a"), "u1", {})
+        waiting = house.pool.begin(Talker("b"), "u2", {})
+        house.pool.add(waiting, b"never mind")
+        house.pool.drop(waiting)
+        house.pool.add(first, b"hello")
+        house.pool.end(first, None)
+        assert (await house.last("u1")).text == "hello"
+        assert {t.utterance_id for t in house.said} == {"u1"}
+
+
+@pytest.mark.e2e
+async def test_waiting_audio_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_pool, "WAITING_EACH", 10)
+    async with a_house(1) as house:
+        house.pool.begin(Talker("a"), "u1", {})
+        waiting = house.pool.begin(Talker("b"), "u2", {})
+        house.pool.add(waiting, b"x" * 10)
+        house.pool.add(waiting, b"y")
+        house.pool.add(waiting, b"z")
+        house.pool.end(waiting, None)
+        assert (await house.last("u2")).error_code == "recogniser_busy"
+
+
+@pytest.mark.e2e
+async def test_an_engine_that_does_not_start_says_so(tmp_path: Path) -> None:
+    pool = DecoderPool([sys.executable, str(tmp_path / "none.py")], 1, print, print)
+    with pytest.RaisesGroup(worker_process.WorkerLost, flatten_subgroups=True):
+        await pool.run()
+
+
+@pytest.mark.e2e
+async def test_leaving_the_pool_ends_its_processes() -> None:
+    async with a_house(2) as house:
+        pids = set(house.pool.pids)
+    assert pids
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "workers"),
+    [
+        (1, None, 4),
+        (2, 24 * 2**30, 4),
+        (8, 24 * 2**30, 16),
+        (8, 2**30, 5),
+        (2, 100 * 2**20, 1),
+    ],
+)
+def test_workers_follow_from_the_machine(cpus: int, memory: int | None, workers: int) -> None:
+    assert workers_for(cpus, memory) == workers
