@@ -44,16 +44,16 @@ def as_plain(row: Any) -> dict[str, Any]:
     return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
-@pytest.mark.parametrize("row_class", sorted(set(ROWS.values()), key=lambda c: c.__name__))
+@pytest.mark.parametrize("row_class", sorted(set(ROWS.values()), key=str))
 def test_rows_come_back_as_they_went(row_class: type) -> None:
     """Any rows of any class, also from the middle of a message."""
 
     @given(st.lists(rows_of(row_class), max_size=5), st.integers(0, 5))
     def check(rows: list[Any], start: int) -> None:
         array = encode(rows, row_class)
-        back = decode(array, row_class)
+        back: list[Any] = decode(array, row_class)
         assert [as_plain(r) for r in back] == [as_plain(r) for r in rows]
-        rest = decode(array.slice(start), row_class)
+        rest: list[Any] = decode(array.slice(start), row_class)
         assert [as_plain(r) for r in rest] == [as_plain(r) for r in rows[start:]]
 
     check()

@@ -41,7 +41,9 @@ def test_listening_keeps_its_numbers() -> None:
     assert (port, row) == ("listen", contract.Listen("s", 5, "audio"))
     assert isinstance(row, contract.Listen)
     assert row.samples is samples
-    assert to_row(Commit("item"), "s", 6)[1] == contract.Listen("s", 6, "commit", data="item")
+    assert to_row(Commit("item"), "s", 6)[1] == contract.Listen(
+        "s", 6, "commit", data='{"item_id":"item"}'
+    )
     assert to_row(Clear(), "s", 7)[1] == contract.Listen("s", 7, "clear")
 
 

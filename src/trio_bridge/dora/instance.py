@@ -20,7 +20,7 @@ from trio_bridge.dora.link import SessionLink
 from trio_bridge.dora.liveness import Fault, Liveness
 from trio_bridge.dora.node_io import Batch, Inbox, Notice, Outbox, Ping, Stopped
 from trio_bridge.dora.runtime import Runtime
-from trio_bridge.errors import BackendUnavailable, DataflowError
+from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
 from trio_bridge.messages import Failure
 
 PING_INTERVAL = 0.1
@@ -126,6 +126,7 @@ class Instance:
 
         Raises:
             DataflowError: It did not become warm; names the node that did not come up.
+            RuntimeFailed: The runtime died before it was warm.
         """
         folder = self._runtime.directory / self.name
         folder.mkdir()
@@ -133,7 +134,7 @@ class Instance:
         file = folder / f"{self._descriptor.name}.yml"
         file.write_text(text)
         inbox: Inbox | None = None
-        error: DataflowError | None = None
+        error: BridgeError | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_runtime)
@@ -143,7 +144,8 @@ class Instance:
                         if await wait_attached(self._runtime, probe_id):
                             inbox = await self._attach(bridge_id, nursery)
                             await self._warm_up(nursery)
-                    except DataflowError as exc:
+                    except BridgeError as exc:
+                        # Raised outside the nursery, which would wrap it.
                         error = exc
                 if self.warm:
                     log.info("a dataflow is warm", dataflow=self.name)
@@ -235,11 +237,11 @@ class Instance:
             inbox.forget()
 
     async def _explain(
-        self, file: Path, error: DataflowError | None, *, timed_out: bool
-    ) -> DataflowError:
+        self, file: Path, error: BridgeError | None, *, timed_out: bool
+    ) -> BridgeError:
         """Why it did not become warm, and by whose fault."""
         if self._runtime.failure is not None:
-            return DataflowError(self._runtime.failure)
+            return RuntimeFailed(self._runtime.failure)
         silent = self._silent(file) if timed_out else None
         died = await self._runtime.stop(self.name)
         if silent is not None:

@@ -71,7 +71,7 @@ def to_row(command: Command, session_id: str, seq: int) -> tuple[str, Row]:
             data = {"turn_detection": turn_detection, "transcription": transcription}
             return "listen", Listen(session_id, seq, "configure", data=_json(data))
         case Commit(item_id):
-            return "listen", Listen(session_id, seq, "commit", data=item_id)
+            return "listen", Listen(session_id, seq, "commit", data=_json({"item_id": item_id}))
         case Clear():
             return "listen", Listen(session_id, seq, "clear")
         case Respond(response_id, request):
