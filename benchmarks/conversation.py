@@ -24,11 +24,11 @@ import numpy as np
 import trio
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support import recordings
-from support.client import RATE, Client, connected, to_24k
-from support.server import running_server
+from tests.support import recordings
+from tests.support.client import RATE, Client, connected, to_24k
+from tests.support.server import running_server
 
 from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.nodes.listening import Listener

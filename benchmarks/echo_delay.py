@@ -21,10 +21,10 @@ import numpy as np
 import trio
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.client import RATE, Client, connected
-from support.server import running_server
+from tests.support.client import RATE, Client, connected
+from tests.support.server import running_server
 
 from trio_bridge.audio.resample import StreamResampler
 

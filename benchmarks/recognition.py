@@ -19,6 +19,7 @@ import sys
 import tempfile
 import wave
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,11 @@ from attrs import frozen
 from numpy.typing import NDArray
 from pocketsphinx import Decoder
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support import recordings
-from support.client import connected
-from support.server import running_server
+from tests.support import recordings
+from tests.support.client import connected
+from tests.support.server import running_server
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 
@@ -87,6 +88,10 @@ def directly(decoder: Decoder, samples: Audio) -> str:
     return decoder.hyp().hypstr if decoder.hyp() else ""
 
 
+def _of_item(item_id: str, event: dict[str, object]) -> bool:
+    return event["item_id"] == item_id
+
+
 async def through_bridge(url: str, samples: Audio, snr_db: float) -> str:
     """All that was heard, in turn order."""
     # The pause that closes the turn is a room's, with the same noise, not a digital zero.
@@ -110,7 +115,7 @@ async def through_bridge(url: str, samples: Audio, snr_db: float) -> str:
         for event in committed:
             done = await client.wait_for(
                 "conversation.item.input_audio_transcription.completed",
-                where=lambda e, item_id=event["item_id"]: e["item_id"] == item_id,
+                where=partial(_of_item, event["item_id"]),
             )
             heard.append(done.event["transcript"])
     return " ".join(heard)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trio
-from support.client import RATE, Client, connected
-from support.resources import settled
-from support.server import running_server
+from tests.support.client import RATE, Client, connected
+from tests.support.resources import settled
+from tests.support.server import running_server
 
 pytestmark = pytest.mark.e2e
 

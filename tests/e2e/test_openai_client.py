@@ -18,10 +18,10 @@ import pytest
 import trio
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
-from support import recordings
-from support.client import to_24k
-from support.server import RunningServer, running_server
-from support.validation import validate
+from tests.support import recordings
+from tests.support.client import to_24k
+from tests.support.server import RunningServer, running_server
+from tests.support.validation import validate
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 

@@ -1,5 +1,7 @@
 """Language and synthesis nodes as processes of a real dataflow."""
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -61,7 +63,7 @@ def asked(text, **fields):
 
 
 async def until_finished(session):
-    events = []
+    events: list[Any] = []
     with trio.fail_after(10):
         while not events or not isinstance(events[-1], ResponseFinished):
             events.append(await session.events.receive())
@@ -108,6 +110,7 @@ async def test_a_conversation(tmp_path):
         with trio.fail_after(10):
             while heard < 0.99:
                 event = await session.events.receive()
+                assert isinstance(event, AudioDelta)
                 heard += len(event.samples) / event.sample_rate
         session.send(Cancel("cut"))
         *events, finish = await until_finished(session)

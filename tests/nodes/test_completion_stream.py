@@ -1,5 +1,7 @@
 """Events of a chat completions stream → pieces and an end, and a conversation → messages."""
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -10,7 +12,7 @@ from trio_bridge.nodes.prompts import chat_messages, chat_request
 
 
 def stream(*chunks, request=None):
-    given = []
+    given: list[Any] = []
     made = CompletionStream(request or ResponseRequest(()), given.append)
     for chunk in chunks:
         made.feed(chunk if isinstance(chunk, str) else orjson.dumps(chunk).decode())

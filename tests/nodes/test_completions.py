@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import h11
 import orjson
@@ -150,7 +151,7 @@ async def talking_to(*replies, path="", model="m"):
 
 
 async def ask(server, request=REQUEST, *, model="m", patience=None):
-    given = []
+    given: list[Any] = []
     async with open_completions(
         server.url, key=KEY, model=model, patience=patience
     ) as completions:

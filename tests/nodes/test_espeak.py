@@ -95,8 +95,8 @@ def test_stops_at_once_and_goes_on():
     whole = len(speak("one two three four").samples)
     stop.set()
     assert len(speak("one two three four", stop=stop).samples) == 0
-    # The engine carries a fraction of a sample from piece to piece.
-    assert len(speak("one two three four").samples) == pytest.approx(whole, abs=5)
+    # The engine carries fractions of samples from piece to piece: up to 1 ms here.
+    assert len(speak("one two three four").samples) == pytest.approx(whole, abs=22)
 
 
 def test_unknown_language_is_refused():

@@ -1,6 +1,7 @@
 """The built-in responder: what is said → what is answered."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import pytest
@@ -136,7 +137,7 @@ def test_says_what_a_tool_answered(output, said):
 
 async def test_the_output_limit_ends_an_answer():
     """A word is taken for a token."""
-    given = []
+    given: list[Any] = []
     request = ResponseRequest((user("count to ten"),), max_output_tokens=3)
     finish = await Responder(lambda: NOW).answer(request, given.append)
     assert "".join(piece.text for piece in given) == "One, two, three,"

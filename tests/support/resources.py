@@ -10,7 +10,7 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from support.server import RunningServer, children_of, resident_mb
+from tests.support.server import RunningServer, children_of, resident_mb
 
 
 @frozen

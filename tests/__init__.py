@@ -1,0 +1,1 @@
+"""Fast tests mirror the modules; `e2e/` holds conversations with the real thing."""
