@@ -9,7 +9,7 @@ import pytest
 
 from trio_bridge.nodes import asr_worker
 from trio_bridge.nodes.asr_worker import AUDIO, BEGIN, DROP, END, order
-from trio_bridge.nodes.recognition import ENGINES, Heard, UnknownEngine, check_engine
+from trio_bridge.nodes.recognition import ENGINES, UnknownEngine, check_engine
 
 
 class Parrot:
@@ -19,8 +19,8 @@ class Parrot:
         self.heard = b""
         self.dropped = 0
 
-    def begin(self, settings: Mapping[str, Any], carry: str) -> None:
-        self.heard = f"{settings.get('language')}{carry}:".encode()
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        self.heard = f"{settings.get('language')}:".encode()
 
     def feed(self, pcm: bytes) -> None:
         self.heard += pcm
@@ -28,8 +28,8 @@ class Parrot:
     def partial(self) -> str:
         return self.heard.decode()
 
-    def finish(self) -> Heard:
-        return Heard(self.heard.decode(), "carried")
+    def finish(self) -> str:
+        return self.heard.decode()
 
     def drop(self) -> None:
         self.dropped += 1
@@ -41,8 +41,8 @@ def replies(*orders: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def begin(carry: str = "") -> bytes:
-    return order(BEGIN, json.dumps({"settings": {"language": "en"}, "carry": carry}).encode())
+def begin() -> bytes:
+    return order(BEGIN, b'{"language": "en"}')
 
 
 def test_it_says_that_it_is_ready_and_ends_with_its_input() -> None:
@@ -50,8 +50,8 @@ def test_it_says_that_it_is_ready_and_ends_with_its_input() -> None:
 
 
 def test_an_utterance_gets_a_final() -> None:
-    said = replies(begin("x"), order(AUDIO, b"ab"), order(AUDIO, b"cd"), order(END))
-    assert said[1:] == [{"final": "enx:abcd", "carry": "carried"}]
+    said = replies(begin(), order(AUDIO, b"ab"), order(AUDIO, b"cd"), order(END))
+    assert said[1:] == [{"final": "en:abcd"}]
 
 
 def test_partials_come_when_they_are_due_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from attrs import define, field
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 from trio_bridge.dora.contract import Segment, Transcript
-from trio_bridge.nodes.decoder_pool import DecoderPool, Talker, Utterance, default_workers
+from trio_bridge.nodes.decoder_pool import DecoderPool, Utterance, default_workers
 from trio_bridge.nodes.host import open_node
 from trio_bridge.nodes.recognition import DEFAULT_ENGINE, UnknownEngine, check_engine
 from trio_bridge.nodes.worker_process import WorkerLost, worker_command
@@ -34,23 +34,21 @@ class Recognition:
     """All sessions' utterances under way."""
 
     pool: DecoderPool
-    _talkers: dict[str, Talker] = field(factory=dict, init=False)
     _utterances: dict[str, dict[str, Utterance]] = field(factory=dict, init=False)
 
     def sessions(self) -> int:
         """How many sessions it holds state for."""
-        return len(self._talkers)
+        return len(self._utterances)
 
     def take(self, row: Segment) -> None:
         """Take the next row; rows for utterances that are not under way are dropped."""
         if row.event == "close":
-            self._talkers.pop(row.session_id, None)
             for utterance in self._utterances.pop(row.session_id, {}).values():
                 self.pool.drop(utterance)
             return
         if row.event == "start":
-            talker = self._talkers.setdefault(row.session_id, Talker(row.session_id))
-            begun = self.pool.begin(talker, row.utterance_id, _settings(row.data))
+            settings = _settings(row.data)
+            begun = self.pool.begin(row.session_id, row.utterance_id, settings)
             self._utterances.setdefault(row.session_id, {})[row.utterance_id] = begun
             return
         mine = self._utterances.get(row.session_id, {})

@@ -5,9 +5,9 @@ standard output. An order is a header of one letter and a length, then that many
 
 | letter | payload                          | reply                                           |
 |--------|----------------------------------|-------------------------------------------------|
-| `B`    | JSON: `settings`, `carry`        |                                                 |
+| `B`    | JSON: the utterance's `settings` |                                                 |
 | `A`    | PCM16, 16 kHz                    | perhaps `{"partial": text}`                     |
-| `E`    |                                  | `{"final": text, "carry": …}`                   |
+| `E`    |                                  | `{"final": text}`                               |
 | `D`    |                                  | `{"dropped": true}`                             |
 
 Its first line is `{"ready": true}`. It ends when its input ends, and with its parent.
@@ -52,8 +52,7 @@ def serve(recogniser: Recogniser, orders: BinaryIO, replies: BinaryIO) -> None:
         payload = orders.read(length)
         match letter:
             case b"B":
-                begin = json.loads(payload)
-                recogniser.begin(begin["settings"], begin["carry"])
+                recogniser.begin(json.loads(payload))
                 said, due = "", time.monotonic() + PARTIAL_EVERY
             case b"A":
                 recogniser.feed(payload)
@@ -64,8 +63,7 @@ def serve(recogniser: Recogniser, orders: BinaryIO, replies: BinaryIO) -> None:
                         said = text
                         reply(partial=text)
             case b"E":
-                heard = recogniser.finish()
-                reply(final=heard.text, carry=heard.carry)
+                reply(final=recogniser.finish())
             case _:
                 recogniser.drop()
                 reply(dropped=True)

@@ -85,18 +85,10 @@ def default_workers() -> int:
 
 
 @define(eq=False)
-class Talker:
-    """Somebody whose utterances follow one another. `carry` is what the last one left."""
-
-    session_id: str
-    carry: str = ""
-
-
-@define(eq=False)
 class Utterance:
     """Audio on its way to a transcript. Make one with `DecoderPool.begin`."""
 
-    talker: Talker
+    session_id: str
     utterance_id: str
     settings: Mapping[str, Any]
     begun: float
@@ -161,10 +153,10 @@ class DecoderPool:
             task_status.started()
 
     def begin(
-        self, talker: Talker, utterance_id: str, settings: Mapping[str, Any]
+        self, session_id: str, utterance_id: str, settings: Mapping[str, Any]
     ) -> Utterance:
         """An utterance begins: it takes a free recogniser, or waits for one."""
-        utterance = Utterance(talker, utterance_id, settings, trio.current_time())
+        utterance = Utterance(session_id, utterance_id, settings, trio.current_time())
         if self._free:
             self._free.popleft().send_nowait(utterance)
         else:
@@ -308,8 +300,7 @@ class DecoderPool:
     async def _feed(
         self, worker: WorkerProcess, utterance: Utterance, deadline: trio.CancelScope
     ) -> None:
-        begin = {"settings": utterance.settings, "carry": utterance.talker.carry}
-        await worker.send(BEGIN, json.dumps(begin).encode())
+        await worker.send(BEGIN, json.dumps(utterance.settings).encode())
         while not utterance.dropped:
             changed = utterance.changed
             if utterance.pending:
@@ -334,20 +325,17 @@ class DecoderPool:
             match await worker.receive():
                 case {"partial": str(text)} if not utterance.over:
                     self._emit(utterance, "partial", text=text)
-                case {"final": str(text), "carry": str(carry)}:
-                    if not utterance.dropped:
-                        if carry:
-                            utterance.talker.carry = carry
-                        utterance.over = True
-                        self._emit(utterance, "final", text=text)
-                        return
+                case {"final": str(text)} if not utterance.dropped:
+                    utterance.over = True
+                    self._emit(utterance, "final", text=text)
+                    return
                 case {"dropped": True}:
                     return
 
     def _emit(self, utterance: Utterance, event: str, **fields: str) -> None:
         self.emit(
             Transcript(
-                utterance.talker.session_id,
+                utterance.session_id,
                 utterance.utterance_id,
                 event,
                 item_id=utterance.item_id,

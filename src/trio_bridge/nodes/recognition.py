@@ -10,29 +10,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-from attrs import frozen
-
-
-@frozen
-class Heard:
-    """An utterance is over.
-
-    Attributes:
-        text: What was said; empty when no words were found.
-        carry: What the engine would like to know again when it hears the same session's next
-            utterance, in its own terms; empty for nothing.
-    """
-
-    text: str
-    carry: str = ""
-
 
 class Recogniser(Protocol):
     """Hears one utterance after another: `begin`, `feed`…, then `finish` or `drop`."""
 
-    def begin(self, settings: Mapping[str, Any], carry: str) -> None:
-        """An utterance begins. `settings` is the session's `transcription` object (perhaps
-        empty), `carry` what an earlier utterance of the session left."""
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """An utterance begins. `settings` is the session's `transcription` object, perhaps
+        empty. Nothing of the last utterance may be left: it may have been anybody's."""
 
     def feed(self, pcm: bytes) -> None:
         """More of it: mono PCM16 at 16 kHz, whole samples."""
@@ -40,8 +24,8 @@ class Recogniser(Protocol):
     def partial(self) -> str:
         """All the words so far; empty while there are none."""
 
-    def finish(self) -> Heard:
-        """The utterance is over: what was said?"""
+    def finish(self) -> str:
+        """The utterance is over: what was said? Empty when no words were found."""
 
     def drop(self) -> None:
         """The utterance is over, and nobody wants to know what was said."""
