@@ -116,6 +116,7 @@ async def test_rows_for_an_output_that_is_not_there_are_dropped() -> None:
     async with open_node("own", outputs=["ack"], node=node) as io:
         io.send("speech", Speech("s", "started", "u", 0))
         node.incoming.put(None)
+        assert [batch async for batch in io] == []
     assert {port for port, _, _ in node.sent} == {"ack"}
 
 

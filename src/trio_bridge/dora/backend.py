@@ -10,6 +10,8 @@ import trio
 from attrs import define, field
 
 from trio_bridge.backend import BackendSession
+from trio_bridge.dora.codec import prepare
+from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.runtime import Runtime, open_runtime
@@ -94,6 +96,7 @@ async def open_dora_backend(settings: DoraSettings) -> AsyncGenerator[DoraBacken
         backend = DoraBackend(settings, descriptor, runtime)
         try:
             await _validate(descriptor, runtime)
+            prepare(ROWS.values())
             for _ in range(settings.instances):
                 await backend.start_instance(nursery)
         except BridgeError as exc:

@@ -238,6 +238,10 @@ class Outbox:
     that long, and leaves in one message with all that came meanwhile. Each message carries
     its number on that output (`n`, from 0), so that a loss shows.
 
+    "At once" is when the sending task next lets others run: what it sends in one go, such as
+    the answers to the rows of one batch, is one message. Were the first of them to leave
+    alone, the others would wait for 5 ms.
+
     Args:
         node: The node to send from.
         metadata: Put on every message.
@@ -259,14 +263,13 @@ class Outbox:
         """Send a row; never waits."""
         output = self._outputs.setdefault(port, _Output())
         output.waiting.append(row)
-        now = trio.current_time()
-        if now >= output.quiet_until or len(output.waiting) >= ROWS_WAITING:
-            self._flush(port, output, now)
-        elif len(output.waiting) == 1:
+        if len(output.waiting) == 1:
             self._wake.set()
+        elif len(output.waiting) >= ROWS_WAITING:
+            self._flush(port, output, trio.current_time())
 
     def ping(self, port: str, token: str) -> None:
-        """Send a ping: an empty message with its token in the metadata."""
+        """Send a ping: a message without rows, its token in the metadata."""
         output = self._outputs.setdefault(port, _Output())
         self._flush(port, output, trio.current_time())
         self._message(port, output, encode([], ROWS[port_of(port)]), {"ping": token})
@@ -284,12 +287,11 @@ class Outbox:
     async def run(self) -> None:
         """Send what waits when its port's quiet time is over. Runs until cancelled."""
         while True:
-            waiting = [o.quiet_until for o in self._outputs.values() if o.waiting]
-            if not waiting:
-                self._wake = trio.Event()
+            due = [o.quiet_until for o in self._outputs.values() if o.waiting]
+            # A row on another port may be due before those known now, so it wakes us too.
+            self._wake = trio.Event()
+            with trio.move_on_at(min(due, default=float("inf"))):
                 await self._wake.wait()
-                continue
-            await trio.sleep_until(min(waiting))
             now = trio.current_time()
             for port, output in self._outputs.items():
                 if output.quiet_until <= now:

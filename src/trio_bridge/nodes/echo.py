@@ -101,6 +101,9 @@ class Echo:
 async def main() -> None:
     """Run the node until its dataflow stops."""
     async with open_node("echo") as io:
+        # The first resampler of a process computes its filter, which would hold up the first
+        # session's first frames.
+        StreamResampler(SAMPLE_RATE, OUTPUT_RATE, quality="fast")
         echo = Echo(io)
         io.sessions = lambda: len(echo)
         async for batch in io:

@@ -26,6 +26,7 @@ import trio
 from attrs import define, field
 from dora import Node
 
+from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS, Ack, port_of
 from trio_bridge.dora.lifetime import die_with_parent, wait_ended
 from trio_bridge.dora.node_io import (
@@ -215,6 +216,7 @@ async def open_node(
         if outputs is None:
             outputs = attached.node_config()["outputs"]
         node = cast("DoraNode", attached)  # its stub leaves `Optional` out
+    prepare(ROWS.values())
     io = NodeIO(name, Inbox(node), Outbox(node), frozenset(outputs or ROWS))
     try:
         async with trio.open_nursery() as nursery:
