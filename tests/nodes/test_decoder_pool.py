@@ -116,14 +116,15 @@ async def test_who_finds_none_free_is_heard_later_and_told_the_wait() -> None:
 
 @pytest.mark.e2e
 async def test_more_recognisers_come_as_they_are_needed() -> None:
-    async with a_house(2) as house:
+    async with a_house(3) as house:
         assert len(house.pool.pids) == 1
-        talkers = [house.pool.begin(str(n), f"u{n}", {}) for n in range(2)]
+        talkers = [house.pool.begin(str(n), f"u{n}", {}) for n in range(3)]
         for n, utterance in enumerate(talkers):
             house.pool.add(utterance, f"voice {n}".encode())
-        # Both speak on: neither waits for the other to end.
-        await house.until(lambda: {t.text for t in house.said} == {"voice 0", "voice 1"})
-        assert len(house.pool.pids) == 2
+        # All speak on: none waits for another to end.
+        expected = {f"voice {n}" for n in range(3)}
+        await house.until(lambda: {t.text for t in house.said} == expected)
+        assert len(house.pool.pids) == 3
 
 
 @pytest.mark.e2e

@@ -4,8 +4,9 @@ An utterance takes a free recogniser as soon as it begins, and keeps it until it
 there. While none is free its audio is kept, and recognised as fast as the machine can once one
 is; the wait is part of its transcript.
 
-One recogniser is started at once, and another whenever the last free one is taken, up to the
-limit: so a talker hardly ever waits for one to load, and a quiet house pays for one.
+One recogniser is started at once. From then on there is always one more, ready or loading, than
+there are talkers, up to the limit: so a talker hardly ever waits for one to load, and a quiet
+house pays for one.
 """
 
 from __future__ import annotations
@@ -205,29 +206,38 @@ class DecoderPool:
             self._emit(utterance, "failed", error_code=code, error=message)
 
     def _grow(self) -> None:
-        # One is always loading or free, so that the next talker need not wait for it.
-        wanted = not self._free and not self._loading
-        if self._nursery is not None and wanted and self._workers < self.limit:
+        # One for everybody who waits, and one more, so that the next talker need not wait.
+        if self._nursery is None:
+            return
+        while self._workers < self.limit and self.free + self._loading <= len(self._queue):
             self._workers += 1
+            self._loading += 1
             self._nursery.start_soon(self._replace_forever)
 
     async def _first(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
+        self._loading += 1
         await self._work(task_status)
-        await self._replace_forever()
+        await self._replace_forever(RETRY)
 
-    async def _replace_forever(self) -> None:
+    async def _replace_forever(self, delay: float = 0.0) -> None:
         while True:
+            if delay:
+                await trio.sleep(delay)
+                self._loading += 1
+            delay = RETRY
             try:
                 await self._work(trio.TASK_STATUS_IGNORED)
             except WorkerLost as exc:
                 self.report(f"{exc}; another is started")
-            await trio.sleep(RETRY)
 
     async def _work(self, task_status: trio.TaskStatus[None]) -> None:
-        """One worker's life. Raises `WorkerLost` only when it never got ready."""
-        self._loading += 1
+        """One worker's life; it counts as loading already.
+
+        Raises:
+            WorkerLost: It never got ready.
+        """
         loading = True
         try:
             async with open_worker(self.command) as worker:
