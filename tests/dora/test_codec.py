@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import attrs
@@ -118,3 +120,20 @@ def test_a_value_of_the_wrong_type_is_named() -> None:
 def test_suffixes_are_not_part_of_a_port() -> None:
     assert port_of("ack-speech_monitor") == "ack"
     assert port_of("listen") == "listen"
+
+
+def test_a_row_without_samples_imports_nothing() -> None:
+    """`pyarrow.compute` comes in with some innocent calls, and holds a session up for 60 ms."""
+    program = (
+        "import sys, numpy\n"
+        "from trio_bridge.dora import codec, contract\n"
+        "codec.prepare(contract.ROWS.values())\n"
+        "before = set(sys.modules)\n"
+        "rows = [contract.Listen('s', 0, 'open'),\n"
+        "        contract.Listen('s', 1, 'audio', numpy.ones(3, numpy.float32))]\n"
+        "codec.decode(codec.encode(rows), contract.Listen)\n"
+        "sys.exit(' '.join(set(sys.modules) - before))\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stderr.strip() == ""
