@@ -166,9 +166,14 @@ async def _house(
     task_status: trio.TaskStatus[Bridge],
 ) -> None:
     with trio.CancelScope() as shield:
-        async with backends as backend, trio.open_nursery() as handlers:
+        # The address first: a port in use is said at once, not after a dataflow has started.
+        listeners = await _listen(settings.server.host, settings.server.port)
+        async with (
+            _closing(listeners),
+            backends as backend,
+            trio.open_nursery() as handlers,
+        ):
             bridge = Bridge(settings, backend, handlers)
-            listeners = await _listen(settings.server.host, settings.server.port)
             async with trio.open_nursery() as acceptors:
                 await acceptors.start(
                     partial(
@@ -191,6 +196,15 @@ async def _house(
             if patience.cancelled_caught:
                 log.warning("sessions cut off", sessions=len(bridge.sessions))
             handlers.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _closing(listeners: list[trio.SocketListener]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from attrs import define, field
@@ -42,6 +43,27 @@ class DoraBackend:
     def instances(self) -> tuple[Instance, ...]:
         """The instances that serve."""
         return tuple(self._instances)
+
+    @property
+    def healthy(self) -> bool:
+        """See `Backend.healthy`: whether an instance is warm."""
+        return any(instance.warm for instance in self._instances)
+
+    def status(self) -> dict[str, Any]:
+        """See `Backend.status`: every instance, its sessions, and what its nodes hold."""
+        return {
+            "dataflows": [
+                {
+                    "name": instance.name,
+                    "dataflow": self._descriptor.name,
+                    "state": "warm" if instance.warm else "starting",
+                    "sessions": instance.sessions,
+                    "nodeSessions": dict(instance.node_sessions),
+                    "lostMessages": instance.lost,
+                }
+                for instance in self._instances
+            ]
+        }
 
     @asynccontextmanager
     async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:

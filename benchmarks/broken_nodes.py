@@ -1,0 +1,157 @@
+"""What a broken dataflow costs the others: its nodes are stopped and killed, one by one.
+
+    python benchmarks/broken_nodes.py [--sessions 20] [--signals STOP,KILL] [--json]
+
+Two dataflow instances run on one runtime, behind one server process: `voice`, which is broken
+on purpose, and `echo`, on which the sessions run whose delay is measured, sample by sample
+(nothing may be lost, nothing of anybody else heard). For every node of `voice` and each signal:
+the delay of the others, and what the sessions of the broken dataflow were told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trio
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.echo_delay import figures, one_session
+from tests.support.client import connected
+from tests.support.server import children_of, is_running
+
+import trio_bridge
+from trio_bridge.dora.backend import open_dora_backend
+from trio_bridge.dora.runtime import open_runtime
+from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.settings import ServerSettings, Settings
+
+NODES = ("speech_monitor", "asr", "chat", "tts")
+SECONDS = 8
+"""How long the echo sessions talk; the node is broken 3 s after they began."""
+
+
+async def house() -> None:
+    """The server process: both dataflows on one runtime, each behind a port of its own."""
+    settings = Settings(server=ServerSettings(port=0))
+    async with (
+        open_runtime() as runtime,
+        open_dora_backend(DoraSettings(dataflow="echo"), runtime=runtime) as echo,
+        open_dora_backend(DoraSettings(dataflow="voice"), runtime=runtime) as voice,
+        trio_bridge.open_bridge(settings, backend=echo) as echo_bridge,
+        trio_bridge.open_bridge(settings, backend=voice) as voice_bridge,
+    ):
+        places = {
+            "echo": echo_bridge.url,
+            "voice": voice_bridge.url,
+            "pids": dict(voice.instances[0].pids),
+        }
+        print(json.dumps(places), flush=True)
+        sys.stdin.readline()
+
+
+@asynccontextmanager
+async def running_house() -> AsyncGenerator[tuple[trio.Process, dict[str, Any]], None]:
+    process = await trio.lowlevel.open_process(
+        [sys.executable, __file__, "--house"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    said = b""
+    with trio.fail_after(60):
+        while b"{" not in said or not said.endswith(b"\n"):
+            said += await process.stdout.receive_some()
+    try:
+        yield process, json.loads(said[said.index(b"{") :])
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 15):
+            await process.stdin.aclose()
+            await process.wait()
+        if process.poll() is None:
+            process.kill()
+
+
+async def broken_session(url: str, told: list[dict[str, Any]]) -> None:
+    async with connected(url) as client:
+        code, reason = await client.wait_closed(timeout=30)
+        errors = client.of_type("error")
+        told.append(
+            {
+                "error": errors[-1]["error"]["code"] if errors else None,
+                "close": code,
+                "reason": reason,
+                "at": trio.current_time(),
+            }
+        )
+
+
+async def once(node: str, signum: int, sessions: int) -> dict[str, Any]:
+    delays: list[float] = []
+    told: list[dict[str, Any]] = []
+    async with running_house() as (process, places):
+        began = trio.current_time()
+        broken_at = began
+        async with trio.open_nursery() as nursery:
+            for number in range(sessions):
+                nursery.start_soon(one_session, places["echo"], number, SECONDS, delays)
+            for _ in range(3):
+                nursery.start_soon(broken_session, places["voice"], told)
+            await trio.sleep(3)
+            broken_at = trio.current_time()
+            os.kill(places["pids"][node], signum)
+        children = children_of(process.pid)
+        gone = not is_running(places["pids"][node])
+    left = [pid for pid in children if is_running(pid)]
+    return {
+        "node": node,
+        "signal": signal.Signals(signum).name,
+        **figures(delays),
+        "told": sorted({f"{t['error']}, {t['close']}: {t['reason']}" for t in told}),
+        "told_after_s": max(t["at"] for t in told) - broken_at,
+        "node_gone": gone,
+        "left_behind": left,
+    }
+
+
+async def measure(sessions: int, signals: list[int]) -> list[dict[str, Any]]:
+    return [await once(node, signum, sessions) for signum in signals for node in NODES]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--signals", default="STOP,KILL")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--house", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.house:
+        trio.run(house)
+        return
+    signals = [getattr(signal, f"SIG{name}") for name in options.signals.split(",")]
+    results = trio.run(measure, options.sessions, signals)
+    if options.json:
+        print(json.dumps(results, indent=2))
+        return
+    for r in results:
+        print(
+            f"SIG{r['signal'].removeprefix('SIG'):5} {r['node']:15} others: p50 {r['p50_ms']:.1f}"
+            f" p99 {r['p99_ms']:.1f} max {r['max_ms']:.1f} ms; told after"
+            f" {r['told_after_s']:.2f} s: {'; '.join(r['told'])};"
+            f" left behind: {r['left_behind'] or 'nothing'}",
+            flush=True,
+        )
+    print("worst p99 of the others:", f"{np.max([r['p99_ms'] for r in results]):.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

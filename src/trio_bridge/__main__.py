@@ -1,0 +1,175 @@
+"""`python -m trio_bridge [serve|talk]`: the command line.
+
+Whatever goes wrong on purpose (`BridgeError`) becomes one line on standard error and an exit
+status: 1, or 2 for a mistake in the settings or the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+from trio_bridge.errors import BridgeError, DataflowError, SettingsError
+
+if TYPE_CHECKING:
+    from trio_bridge.server import Bridge
+    from trio_bridge.settings import Settings
+
+FORCED = 130
+"""The exit status of a server that was told twice to stop: 128 + SIGINT, as shells have it."""
+
+ONE_SIGNAL = 0.5
+"""Seconds within which signals count as one: wrappers pass one on that the terminal, or the
+process group, has also been sent."""
+
+LOG_LINES = 12
+"""Lines of a failed node's output that are shown."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(_with_default_command(argv))
+    try:
+        if options.command == "talk":
+            from trio_bridge.client.talk import talk
+
+            return trio.run(talk, options)
+        return _serve(options)
+    except BaseExceptionGroup as group:
+        matched, rest = group.split(BridgeError)
+        if rest is not None or matched is None:
+            raise
+        return _complain(_first(matched))
+    except BridgeError as exc:
+        return _complain(exc)
+    except KeyboardInterrupt:
+        return FORCED
+
+
+def _with_default_command(argv: Sequence[str] | None) -> list[str]:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["-h"], ["--help"], ["--version"]):
+        return words
+    return words if words and not words[0].startswith("-") else ["serve", *words]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trio_bridge",
+        description="A voice server: Realtime API clients in front, Dora dataflows behind.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|talk")
+    serve = commands.add_parser("serve", help="run the server (the default)")
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on; 0: any free one (8080)")
+    serve.add_argument("--dataflow", metavar="NAME|PATH", help="what answers (voice)")
+    serve.add_argument("--config", metavar="FILE.toml", help="settings; flags win over it")
+    serve.add_argument("--log-format", choices=("console", "json"), help="(console)")
+    serve.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), help="(info)"
+    )
+    talk = commands.add_parser("talk", help="talk to a server from a file or the microphone")
+    what = talk.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", nargs="?", metavar="FILE.wav", help="speech; -: the microphone")
+    what.add_argument("--text", help="say this in writing instead")
+    talk.add_argument("--url", default="ws://127.0.0.1:8080/v1/realtime", metavar="WS")
+    talk.add_argument("--save", metavar="REPLY.wav", help="write the spoken answer to a file")
+    talk.add_argument("--json", action="store_true", help="print a JSON object per event")
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"trio_bridge {version('trio-bridge')}"
+
+
+# --- serve ---------------------------------------------------------------------------------
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from trio_bridge.settings import load_settings
+    from trio_bridge.telemetry.log import configure_logging
+
+    settings = load_settings(
+        config_path=options.config,
+        environ=os.environ,
+        flags={
+            "server.host": options.host,
+            "server.port": options.port,
+            "dora.dataflow": options.dataflow,
+            "log.format": options.log_format,
+            "log.level": options.log_level,
+        },
+    )
+    configure_logging(settings.log.format, settings.log.level)
+    trio.run(_run_server, settings)
+    return 0
+
+
+async def _run_server(settings: Settings) -> None:
+    from trio_bridge.server import open_bridge
+
+    started: list[Bridge] = []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signal, started, nursery.cancel_scope)
+        async with open_bridge(settings) as bridge:
+            started.append(bridge)
+            print(f"listening on {bridge.http_url}", flush=True)  # noqa: T201
+            await bridge.wait_shutdown()
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(
+    started: list[Bridge],
+    starting: trio.CancelScope,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        patience = math.inf
+        async for _ in signals:
+            if trio.current_time() > patience:
+                _leave_now()
+            patience = min(patience, trio.current_time() + ONE_SIGNAL)
+            if started:
+                started[0].shutdown()
+            else:
+                starting.cancel()
+
+
+def _leave_now() -> NoReturn:
+    # Somebody does not want to wait. Runtime and nodes end with their parent.
+    os._exit(FORCED)
+
+
+# --- errors --------------------------------------------------------------------------------
+
+
+def _first(group: BaseExceptionGroup[BridgeError]) -> BridgeError:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    if not isinstance(inner, BridgeError):
+        raise inner
+    return inner
+
+
+def _complain(exc: BridgeError) -> int:
+    print(f"trio_bridge: {exc}", file=sys.stderr)  # noqa: T201
+    if isinstance(exc, DataflowError) and exc.log:
+        for line in exc.log.splitlines()[-LOG_LINES:]:
+            print(f"  | {line}", file=sys.stderr)  # noqa: T201
+    return 2 if isinstance(exc, SettingsError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
