@@ -237,7 +237,7 @@ async def test_leaving_the_pool_ends_its_processes() -> None:
         (1, None, 4),
         (2, 24 * 2**30, 4),
         (8, 24 * 2**30, 16),
-        (8, 2**30, 5),
+        (8, 2**30, 4),
         (2, 100 * 2**20, 1),
     ],
 )
