@@ -335,7 +335,7 @@ class Instance:
         elif kind == "NODE_FAILED":
             self._break(Fault(subject, f"has failed {detail}".strip()))
         elif kind == "ERROR":
-            self._break(Fault("", f"lost its connection: {detail}"))
+            self._break(Fault("", f"it lost the dora daemon: {detail}"))
         else:
             log.info("dora says", dataflow=self.name, kind=kind, subject=subject, detail=detail)
 
