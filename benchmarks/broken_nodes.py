@@ -144,7 +144,7 @@ def main() -> None:
         return
     for r in results:
         print(
-            f"SIG{r['signal'].removeprefix('SIG'):5} {r['node']:15} others: p50 {r['p50_ms']:.1f}"
+            f"{r['signal']:8} {r['node']:15} others: p50 {r['p50_ms']:.1f}"
             f" p99 {r['p99_ms']:.1f} max {r['max_ms']:.1f} ms; told after"
             f" {r['told_after_s']:.2f} s: {'; '.join(r['told'])};"
             f" left behind: {r['left_behind'] or 'nothing'}",

@@ -56,7 +56,8 @@ def main() -> None:
     for key in results[0]:
         values = [result[key] for result in results]
         print(
-            f"{key}: median {np.median(values):.2f}, min {min(values):.2f}, max {max(values):.2f}"
+            f"{key}: median {np.median(values):.2f},"
+            f" min {min(values):.2f}, max {max(values):.2f}"
         )
 
 

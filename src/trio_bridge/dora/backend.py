@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import trio
@@ -102,8 +102,14 @@ class DoraBackend:
 
 
 @asynccontextmanager
-async def open_dora_backend(settings: DoraSettings) -> AsyncGenerator[DoraBackend, None]:
-    """Start a private runtime and the dataflow's instances; leaving the context stops them.
+async def open_dora_backend(
+    settings: DoraSettings, *, runtime: Runtime | None = None
+) -> AsyncGenerator[DoraBackend, None]:
+    """Start the dataflow's instances; leaving the context stops them.
+
+    Args:
+        settings: Which dataflow, and how many of it.
+        runtime: Where to run it; stays the caller's. Default: a private one of its own.
 
     An instance that breaks ends its own sessions and leaves the pool. When none is left, the
     backend stays open and refuses sessions.
@@ -114,7 +120,8 @@ async def open_dora_backend(settings: DoraSettings) -> AsyncGenerator[DoraBacken
     """
     descriptor = read_descriptor(find_dataflow(settings.dataflow))
     failure: BridgeError | None = None
-    async with open_runtime() as runtime, trio.open_nursery() as nursery:
+    runtimes = nullcontext(runtime) if runtime is not None else open_runtime()
+    async with runtimes as runtime, trio.open_nursery() as nursery:
         backend = DoraBackend(settings, descriptor, runtime)
         try:
             await _validate(descriptor, runtime)
