@@ -9,7 +9,7 @@ L / M is the ratio of the rates, reduced), and is a sum over its neighbours ther
 a windowed sinc, read from the tables that resampy ships and interpolated between their
 entries. As k M mod L takes L values only, there are L sets of weights. They are kept as
 *tiles*: a tile makes a few consecutive outputs from one window of the input, which is a
-matrix times a vector, and a *cycle* of tiles comes back to the phase it began with.
+matrix times a vector, and a *block* of tiles comes back to the phase it began with.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Quality: TypeAlias = Literal["best", "fast"]
 
 TABLES: dict[Quality, str] = {"best": "kaiser_best", "fast": "kaiser_fast"}
 
-RUN_INPUTS = 5_120
-"""Inputs of the tiles that are multiplied in one go (40 kB, for every resampler): enough for
-20 ms of any usual pair of rates."""
+RUN_OUTPUTS = 1_024
+"""Outputs that are multiplied in one go, and a block: 20 ms of any usual rate."""
 
-TILE_ROWS = 49
-"""Outputs per tile, at most. More of them make fewer products, but each window then reaches
-further past the inputs that any one row needs."""
+RUN_INPUTS = 1 << 14
+"""Inputs that may be copied for it (128 kB). Only very long filters need as many."""
 
-TILE_COEFFICIENTS = 9_000
-"""Size of one tile, at most: OpenBLAS shares a matrix-vector product among threads from 9,216
-on, and waking a thread costs more than the product."""
+TILE_COEFFICIENTS = 4_096
+"""Size of one tile, if that leaves it a row: the 32 kB next to the processor, where a tile
+stays while it is used again and again. Larger tiles make fewer products, but each of their
+windows reaches further past the inputs that any one row needs. (From 9,216 on, OpenBLAS would
+share a product among threads, and waking one costs more than the product.)"""
 
 BANK_COEFFICIENTS = 1 << 18
-"""Coefficients (2 MiB) up to which a whole cycle is kept. All usual pairs of rates need less
-than half of that; a pair like 44,101 → 24,000 Hz would need 40 MB, and its tiles are computed
-each time they are used."""
+"""Coefficients (2 MiB) up to which a bank is kept. All usual pairs of rates need less; a pair
+like 44,101 → 24,000 Hz would need 40 MB, and its tiles are computed each time they are
+used."""
 
 BANKS_KEPT = 16
 """Banks kept for the next resampler of the same ratio: 32 MiB at most."""
@@ -52,13 +52,15 @@ BANKS_KEPT = 16
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector register."""
 
+ALIGNED = ALIGNMENT // np.dtype(np.float64).itemsize
+"""The same in samples."""
+
 
 def aligned_zeros(*shape: int) -> Float64:
     """Zeros that begin on a cache line, so that sums run in the same order everywhere."""
-    item = np.dtype(np.float64).itemsize
     size = int(np.prod(shape))
-    raw = np.zeros(size + ALIGNMENT // item)
-    skip = -raw.ctypes.data % ALIGNMENT // item
+    raw = np.zeros(size + ALIGNED)
+    skip = -raw.ctypes.data % ALIGNMENT // raw.itemsize
     return raw[skip : skip + size].reshape(shape)
 
 
@@ -106,11 +108,10 @@ def window(quality: Quality) -> Window:
 
 @frozen
 class FilterBank:
-    """The tiles of one ratio L / M and one window.
+    """The tiles of one ratio L / M and one window, by blocks.
 
-    Tile t of a cycle makes its outputs ``t * rows`` to ``(t + 1) * rows`` from the `span`
-    inputs that begin at ``begins[t]``, counted from the cycle's first output and from the
-    input that stands at the same time.
+    Block b makes the outputs ``b * block_out`` to ``(b + 1) * block_out``. Its tile t makes
+    `rows` of them from the `span` inputs that begin at ``begin(b) + t * step``.
     """
 
     window: Window
@@ -124,44 +125,65 @@ class FilterBank:
     """Outputs of a tile."""
     span: int
     """Inputs of a tile, a multiple of eight so that every row begins on a cache line."""
-    cycle_out: int
-    """Outputs of a cycle."""
-    cycle_in: int
-    """Inputs of a cycle."""
-    cycle_tiles: int
-    """Tiles of a cycle."""
+    tiles: int
+    """Tiles of a block."""
+    step: int
+    """Inputs from one tile's first to the next one's."""
+    lead: int
+    """The first input of the stream's first block: negative, in the silence before it."""
     run: int
-    """Tiles multiplied in one go."""
-    begins: NDArray[np.int64] = field(eq=False)
-    """The first inputs of a cycle's tiles and of the next `run` tiles."""
+    """Blocks multiplied in one go, at most."""
     _kept: Float64 | None = field(eq=False, default=None)
 
-    def tiles(self, first: int, count: int) -> Float64:
-        """The weights of some consecutive tiles of a cycle.
+    block_out: int = field(init=False)
+    """Outputs of a block."""
+    block_in: int = field(init=False)
+    """Inputs from one block to the next, where `run` is more than one; never 0."""
+    reach: int = field(init=False)
+    """Inputs of a block."""
+    aligned: bool = field(init=False)
+    """Whether all windows begin on a cache line if one does: no need to copy them there."""
 
-        Returns:
-            Shape ``(count, rows, span)``, not to be written to; ``(1, rows, span)`` where a
-            cycle is one tile.
-        """
-        if self._kept is not None:
-            return self._kept[first : first + count]
-        return self._compute(first, count)
+    @block_out.default
+    def _block_out(self) -> int:
+        return self.tiles * self.rows
+
+    @block_in.default
+    def _block_in(self) -> int:
+        return max(1, self.block_out * self.ratio_in // self.ratio_out)
+
+    @reach.default
+    def _reach(self) -> int:
+        return (self.tiles - 1) * self.step + self.span
+
+    @aligned.default
+    def _aligned(self) -> bool:
+        periodic = self.block_out % self.ratio_out == 0
+        return self.tiles == 1 and periodic and self.block_in % ALIGNED == 0
+
+    def begin(self, block: int) -> int:
+        """The number, in the stream, of the first input of a block."""
+        return block * self.block_out * self.ratio_in // self.ratio_out + self.lead
+
+    def weights(self, block: int) -> Float64:
+        """The weights of a block: shape ``(tiles, rows, span)``, not to be written to."""
+        return self._kept if self._kept is not None else self._compute(block)
 
     def keep(self) -> FilterBank:
-        """The same bank with all its tiles computed, unless they are too many."""
-        if self.cycle_tiles * self.rows * self.span > BANK_COEFFICIENTS:
-            return self
-        kept = self._compute(0, self.cycle_tiles)
+        """The same bank with its weights computed, the same for every block."""
+        kept = self._compute(0)
         kept.setflags(write=False)
         return evolve(self, kept=kept)
 
-    def _compute(self, first: int, count: int) -> Float64:
+    def _compute(self, block: int) -> Float64:
         scale = min(1.0, self.ratio_out / self.ratio_in)
-        tiles = aligned_zeros(count, self.rows, self.span)
+        tiles = aligned_zeros(self.tiles, self.rows, self.span)
         # One by one: what a tile needs in between stays in the processor's cache.
-        for number, tile in enumerate(tiles, first):
-            outputs = np.arange(number * self.rows, (number + 1) * self.rows) * self.ratio_in
-            inputs = (self.begins[number] + np.arange(self.span)) * self.ratio_out
+        for number, tile in enumerate(tiles):
+            first = block * self.block_out + number * self.rows
+            outputs = (first + np.arange(self.rows)) * self.ratio_in
+            begin = self.begin(block) + number * self.step
+            inputs = (begin + np.arange(self.span)) * self.ratio_out
             # |d - k M / L| zero crossings of a sinc that s has stretched: all over max(L, M).
             distance = np.abs(inputs - outputs[:, None])
             weights = self.window.at(distance, max(self.ratio_out, self.ratio_in))
@@ -180,31 +202,40 @@ def _bank(ratio_out: int, ratio_in: int, quality: Quality) -> FilterBank:
     shape = window(quality)
     half = -(-shape.zeros * max(ratio_out, ratio_in) // ratio_out)
 
-    def span(rows: int) -> int:
-        needed = (rows - 1) * ratio_in // ratio_out + 1 + 2 * half
-        return -(-needed // 8) * 8
+    def span(rows: int, slack: int = 0) -> int:
+        needed = (rows - 1) * ratio_in // ratio_out + 1 + 2 * half + slack
+        return -(-needed // ALIGNED) * ALIGNED
 
-    # Few phases: a tile is a cycle, of several rounds of the phases. Many: tiles divide one
-    # round, so that the outputs of consecutive tiles are consecutive.
-    most = next(n for n in range(TILE_ROWS, 0, -1) if n * span(n) <= TILE_COEFFICIENTS)
-    periods = max(1, most // ratio_out)
-    cycle_out = periods * ratio_out
-    rows = next(n for n in range(most, 0, -1) if cycle_out % n == 0)
-    count = cycle_out // rows
-    run = max(1, RUN_INPUTS // span(rows))
-    first = np.arange(count + run, dtype=np.int64) * rows
-    begins = first * ratio_in // ratio_out - half + 1
-    begins.setflags(write=False)
-    return FilterBank(
+    most = 1
+    while (most + 1) * span(most + 1) <= TILE_COEFFICIENTS:
+        most += 1
+    # Few phases: a tile is a block, of several rounds of the phases, and of whole cache lines
+    # of inputs if it has the room. Many: tiles divide one round.
+    rounds, lines = most // ratio_out, ALIGNED // gcd(ratio_in, ALIGNED)
+    rounds -= rounds % lines if rounds > lines else 0
+    rows = ratio_out * rounds or next(n for n in range(most, 0, -1) if ratio_out % n == 0)
+    tiles = max(1, ratio_out // rows)
+
+    # Windows begin a little before their first output needs it where that makes them evenly
+    # spaced: one view then shows those of many blocks.
+    step = round(rows * ratio_in / ratio_out)
+    late = [tile * rows * ratio_in // ratio_out - tile * step for tile in range(tiles)]
+    bank = FilterBank(
         window=shape,
         ratio_out=ratio_out,
         ratio_in=ratio_in,
         half=half,
         rows=rows,
-        span=span(rows),
-        cycle_out=cycle_out,
-        cycle_in=periods * ratio_in,
-        cycle_tiles=count,
-        run=run,
-        begins=begins,
-    ).keep()
+        span=span(rows, slack=max(late) - min(late)),
+        tiles=tiles,
+        step=step,
+        lead=1 - half + min(late),
+        run=1,
+    )
+    if bank.tiles * bank.rows * bank.span > BANK_COEFFICIENTS:
+        # Each block is a tile of its own.
+        return evolve(bank, span=span(rows), tiles=1, lead=1 - half)
+    run = RUN_OUTPUTS // bank.block_out + 1
+    if not bank.aligned:
+        run = max(1, min(run, RUN_INPUTS // (bank.tiles * bank.span)))
+    return evolve(bank, run=run).keep()

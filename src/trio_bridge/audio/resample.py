@@ -115,13 +115,17 @@ class _Stream:
 
     def __init__(self, bank: FilterBank) -> None:
         self.bank = bank
-        self._lead = int(bank.begins[0])
-        # What is kept between calls fits in one span; a window may reach as far past it.
-        self._buffer = np.zeros(2 * bank.span + PIECE)
-        # Every window of the buffer, as views. Made once: it takes numpy 20 µs.
-        self._windows = sliding_window_view(self._buffer, bank.span)
-        self._inputs = aligned_zeros(bank.run, bank.span, 1)
-        self._products = aligned_zeros(bank.run, bank.rows, 1)
+        # What is kept between calls fits in the reach of a block, and blocks may go as far
+        # past it.
+        self._buffer = aligned_zeros(2 * bank.reach + PIECE)
+        # The windows of a block, for each place of the buffer that it may begin at: a view,
+        # made once because it takes numpy 40 µs.
+        blocks = sliding_window_view(self._buffer, bank.reach)
+        windows = sliding_window_view(blocks, bank.span, axis=1)
+        self._windows = windows[:, :: max(1, bank.step), :, None]
+        copied = 0 if bank.aligned else bank.run
+        self._inputs = aligned_zeros(copied, bank.tiles, bank.span, 1)
+        self._products = aligned_zeros(bank.run, bank.tiles, bank.rows, 1)
         self.reset()
 
     def reset(self) -> None:
@@ -129,8 +133,8 @@ class _Stream:
         self._made = 0
         # The number, in the stream, of the sample that the buffer begins with: the first
         # output reaches back into the silence before the stream.
-        self._origin = self._lead
-        self._buffer[: -self._lead] = 0.0
+        self._origin = self.bank.lead
+        self._buffer[: -self._origin] = 0.0
 
     def process(self, samples: Float64) -> Float32:
         parts = []
@@ -138,7 +142,7 @@ class _Stream:
             self._append(samples[start : start + PIECE])
             # Output k lies between the inputs floor(k M / L) and the next: the last one it
             # needs is `half` after the former, so it is complete if k M / L < reach.
-            reach = max(0, self._received - self.bank.half)
+            reach = self._received - self.bank.half
             complete = -(-reach * self.bank.ratio_out // self.bank.ratio_in)
             while self._made < complete:
                 parts.append(self._make(complete))
@@ -155,9 +159,8 @@ class _Stream:
     def _append(self, piece: Float64) -> None:
         bank = self.bank
         end = self._received - self._origin
-        if end + len(piece) + bank.span > len(self._buffer):
-            cycle, within = divmod(self._made, bank.cycle_out)
-            first = cycle * bank.cycle_in + int(bank.begins[within // bank.rows])
+        if end + len(piece) + bank.reach > len(self._buffer):
+            first = bank.begin(self._made // bank.block_out)
             kept = self._received - first
             self._buffer[:kept] = self._buffer[end - kept : end]
             self._origin, end = first, kept
@@ -165,37 +168,27 @@ class _Stream:
         self._received += len(piece)
 
     def _make(self, upto: int) -> Float32:
-        """The next outputs, as many as one run of tiles gives, at most those before `upto`."""
+        """The next outputs, as many as one run of blocks gives, at most those before `upto`."""
         bank = self.bank
-        tiles, rows = bank.cycle_tiles, bank.rows
-        # Outputs are counted from the first of the cycle that the next one lies in.
-        cycle, begin = divmod(self._made, bank.cycle_out)
-        end = upto - cycle * bank.cycle_out
-        tile = begin // rows
-        cycles, within = divmod(end - 1, bank.cycle_out)
-        count = min(bank.run, cycles * tiles + within // rows + 1 - tile)
+        block, begin = divmod(self._made, bank.block_out)
+        end = upto - block * bank.block_out
+        count = min(bank.run, -(-end // bank.block_out))
 
         # One product per tile, each of the same shape at the same alignment: within a larger
-        # matrix product, the order of a sum depends on how many rows there are. A tile whose
+        # matrix product, the order of a sum depends on how many rows there are. All of them
+        # are one call, over whole blocks, so that their weights are used again while they are
+        # in the cache: tiles that are not asked for cost less than a second call. A block whose
         # last inputs are not there yet is made once for the outputs that are complete, and
         # again for the rest: the inputs they do not reach have weights of exactly zero, so
         # whatever finite values stand there do not matter.
-        inputs, products = self._inputs[:count], self._products[:count]
-        base = cycle * bank.cycle_in - self._origin
-        if tiles == 1:
-            # Evenly spaced windows are a slice, a third of the cost of picking them.
-            first, step = base + self._lead, bank.cycle_in
-            inputs[:, :, 0] = self._windows[first : first + count * step : step]
-            np.matmul(bank.tiles(0, 1), inputs, out=products)
-        else:
-            inputs[:, :, 0] = self._windows[bank.begins[tile : tile + count] + base]
-            done, at = 0, tile
-            while done < count:
-                run = min(count - done, tiles - at)
-                part = slice(done, done + run)
-                np.matmul(bank.tiles(at, run), inputs[part], out=products[part])
-                done, at = done + run, 0
-        ready = products.reshape(-1)[begin - tile * rows : end - tile * rows]
+        first = bank.begin(block) - self._origin
+        inputs = self._windows[first : first + count * bank.block_in : bank.block_in]
+        if not bank.aligned:
+            self._inputs[:count] = inputs
+            inputs = self._inputs[:count]
+        products = self._products[:count]
+        np.matmul(bank.weights(block), inputs, out=products)
+        ready = products.reshape(-1)[begin:end]
         # A sum of nothing but zeros may take its sign from those values: zero is made plus.
         ready += 0.0
         self._made += len(ready)
