@@ -14,13 +14,14 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 import cattrs
 import typed_settings
 from attrs import Attribute, Factory, field, frozen
 from attrs.validators import ge, in_, le, min_len
+from cattrs.errors import CattrsError
 from typed_settings.exceptions import TsError
 from typed_settings.loaders import DictLoader
 
@@ -151,6 +152,11 @@ def _reason(values: dict[str, dict[str, Any]]) -> str | None:
         for key, value in given.items():
             try:
                 converter.structure({key: value}, SECTIONS[section])
+            except CattrsError:
+                choices = ", ".join(
+                    get_args(getattr(attrs.fields(SECTIONS[section]), key).type)
+                )
+                return f"{section}.{key}: {value!r} is none of: {choices}"
             except (ValueError, TypeError) as exc:
                 return f"{section}.{key}: {str(exc).splitlines()[0]}"
     return None

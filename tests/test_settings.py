@@ -1,0 +1,118 @@
+import math
+
+import pytest
+
+from trio_bridge.errors import SettingsError
+from trio_bridge.settings import MAX_FILE_BYTES, Settings, load_settings
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        path = tmp_path / "bridge.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_defaults():
+    """With nothing set, the server listens on loopback and runs the voice dataflow."""
+    settings = load_settings()
+    assert settings == Settings()
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
+    assert settings.dora.dataflow == "voice"
+
+
+def test_flags_win_over_environment_over_file(config):
+    """Each layer overrides the one before it, key by key; a flag of None is not set."""
+    settings = load_settings(
+        config_path=config('[server]\nhost = "::1"\nport = 1\ndrain_timeout = 1\n'),
+        environ={"TRIO_BRIDGE_SERVER_PORT": "2", "TRIO_BRIDGE_SERVER_DRAIN_TIMEOUT": "2.5"},
+        flags={"server.drain_timeout": 4.0, "server.port": None},
+    )
+    assert settings.server.host == "::1"
+    assert settings.server.port == 2
+    assert settings.server.drain_timeout == 4.0
+
+
+def test_audio_may_leave_unpaced(config):
+    """`inf` is a lead, in a file and in the environment."""
+    assert math.isinf(load_settings(config_path=config("[server]\nlead = inf\n")).server.lead)
+    assert math.isinf(load_settings(environ={"TRIO_BRIDGE_SERVER_LEAD": "inf"}).server.lead)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[srever]\nport = 1\n", "[srever] (did you mean server?)"),
+        ("[server]\nprot = 1\n", "'prot' in [server] (did you mean port?)"),
+        ("port = 1\n", "unknown section [port]"),
+        ("server = 1\n", "must be a table"),
+        ('[server]\nport = "8080"\n', "server.port must be a number"),
+        ("[server]\nport = true\n", "server.port must be a number"),
+        ("[server]\nhost = 1\n", "server.host must be a str"),
+        ("[server]\nport = 65536\n", "port"),
+        ("[server]\nport = -1\n", "port"),
+        ("[server]\ndrain_timeout = inf\n", "drain_timeout"),
+        ("[server]\nlead = nan\n", "lead"),
+        ("[server]\nlead = 0\n", "lead"),
+        ("[dora]\nsessions = 0\n", "sessions"),
+        ('[log]\nformat = "xml"\n', "xml"),
+        ("[server\n", "not TOML"),
+        ("#" * (MAX_FILE_BYTES + 1), "not a configuration"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(config, text, words):
+    """The message says which file, which key, and what is wrong; it is one line."""
+    path = config(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config_path=path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    """It was asked for, so its absence is an error."""
+    with pytest.raises(SettingsError, match="No such file"):
+        load_settings(config_path=tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("TRIO_BRIDGE_SERVER_PROT", "1", "did you mean TRIO_BRIDGE_SERVER_PORT?"),
+        ("TRIO_BRIDGE_SERVRE_PORT", "1", "did you mean TRIO_BRIDGE_SERVER_PORT?"),
+        ("TRIO_BRIDGE_SERVER_PORT", "http", "server.port"),
+        ("TRIO_BRIDGE_SERVER_PORT", "70000", "server.port"),
+        ("TRIO_BRIDGE_LOG_LEVEL", "loud", "loud"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(name, value, words):
+    """A misspelt variable would otherwise set nothing, in silence."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={name: value})
+    assert str(caught.value).startswith("environment: ")
+    assert words in str(caught.value)
+
+
+def test_variables_of_the_nodes_and_of_others_are_left_alone():
+    """Nodes read their own; what has another prefix is nobody's here."""
+    environ = {
+        "TRIO_BRIDGE_LLM_URL": "http://127.0.0.1:11434/v1",
+        "TRIO_BRIDGE_LLM_KEY": "secret",
+        "TRIO_BRIDGE_LLM_MODEL": "any",
+        "TRIO_BRIDGE_ASR_WORKERS": "2",
+        "TTS_ENGINE": "espeak",
+        "PORT": "1",
+    }
+    settings = load_settings(environ=environ)
+    assert settings == Settings()
+    assert "secret" not in repr(settings)
+
+
+def test_an_unknown_flag_is_refused():
+    """A flag that sets nothing is a mistake of the program, and said to be one."""
+    with pytest.raises(SettingsError, match=r"server\.prot"):
+        load_settings(flags={"server.prot": 1})
