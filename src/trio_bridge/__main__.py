@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return trio.run(talk, options)
         return _serve(options)
     except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            return FORCED
         matched, rest = group.split(BridgeError)
         if rest is not None or matched is None:
             raise
