@@ -1,6 +1,7 @@
 """A front door on a loopback port, with an application behind it that tests can look into."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -27,9 +28,9 @@ async def echo(transport):
 
 @define
 class FakeApp:
-    handler: object = echo
-    requests: list = Factory(list)
-    ended: list = Factory(list)
+    handler: Any = echo
+    requests: list[Any] = Factory(list)
+    ended: list[TransportClosed] = Factory(list)
     done: trio.Event = Factory(trio.Event)
 
     async def http(self, request):

@@ -231,8 +231,9 @@ async def test_close_says_code_and_reason(door, app):
         assert await ws.get_message() == "last words"
         with pytest.raises(ConnectionClosed) as caught:
             await ws.get_message()
-    assert caught.value.reason.code == 1001
-    assert caught.value.reason.reason == "ü" * 61
+    reason = caught.value.reason
+    assert reason is not None
+    assert (reason.code, reason.reason) == (1001, "ü" * 61)
     await app.done.wait()
     assert app.ended[0].code == 1001
 
@@ -265,6 +266,7 @@ async def test_an_app_that_fails_closes_1011(door, app):
     async with connect(port) as ws:
         with pytest.raises(ConnectionClosed) as caught:
             await ws.get_message()
+    assert caught.value.reason is not None
     assert caught.value.reason.code == 1011
 
 
