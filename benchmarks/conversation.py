@@ -3,11 +3,13 @@
     python benchmarks/conversation.py [--talkers 1,4] [--runs 3] [--json]
 
 *Answer*: from the end of speech to the first audio of the answer, beyond the silence that the
-client asked for. The recordings are cut at their last loud sample, so the end of speech is
-known to the sample; what follows is silence.
+client asked for: counted from sending the frame in which `audio_end_ms` lies, the place in the
+input at which that silence was complete. (Counted from the last sample louder than -35 dB of
+the peak it is less, even negative: the detector takes a fading syllable for silence.)
 
 *Barge-in*: from sending the frame that makes voice activity fire to the last audio delta of
-the answer it interrupts, in the middle of a long, paced answer. Which frame that is, is found
+the answer it interrupts (or to its `response.done`, if that is later), in the middle of a
+long, paced answer. Which frame that is, is found
 by running the node's own detector over the same audio.
 """
 
@@ -39,16 +41,6 @@ DETECTION = {"type": "server_vad", "silence_duration_ms": SILENCE_MS}
 NAMES = list(recordings.SPOKEN)
 
 
-def speech(name: str) -> NDArray[np.float32]:
-    """A recording at 24 kHz, cut at its last 20 ms that are louder than -35 dB of its peak."""
-    samples = to_24k(recordings.load(name), 16_000)
-    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
-    loud = np.sqrt((frames**2).mean(axis=1))
-    last = int(np.flatnonzero(loud > loud.max() * 10 ** (-35 / 20))[-1])
-    cut: NDArray[np.float32] = frames[: last + 1].reshape(-1)
-    return cut
-
-
 def quiet(seconds: float) -> NDArray[np.float32]:
     return np.zeros(int(RATE * seconds), np.float32)
 
@@ -66,17 +58,15 @@ async def answer_delay(url: str, talker: int, delays: list[float]) -> None:
     async with connected(url) as client:
         await configure(client)
         await trio.sleep(0.3 * talker)
-        said = speech(NAMES[talker % len(NAMES)])
-        sent = await client.speak(np.concatenate([quiet(0.5), said, quiet(2)]), rate=RATE)
-        ended = sent[(len(quiet(0.5)) + len(said)) // FRAME - 1]
-        after = next(
-            n
-            for n, arrival in enumerate(client.events)
-            if arrival.event["type"] == "input_audio_buffer.speech_stopped"
-            and arrival.at > ended
-        )
-        first = await client.wait_for("response.output_audio.delta", after=after)
-        delays.append(first.at - ended - SILENCE_MS / 1000)
+        said = recordings.load(NAMES[talker % len(NAMES)])
+        samples = np.concatenate([quiet(0.5), to_24k(said, 16_000), quiet(2)])
+        sent = await client.speak(samples, rate=RATE)
+        stopped = client.of_type("input_audio_buffer.speech_stopped")[-1]
+        created = len(client.events) - 1
+        while client.events[created].event is not stopped:
+            created -= 1
+        first = await client.wait_for("response.output_audio.delta", after=created)
+        delays.append(first.at - sent[stopped["audio_end_ms"] * RATE // 1000 // FRAME])
 
 
 def firing_frame(samples: NDArray[np.float32]) -> int:
@@ -94,7 +84,9 @@ def firing_frame(samples: NDArray[np.float32]) -> int:
 
 async def barge_in(url: str, talker: int, delays: list[float]) -> None:
     """Interrupt a long answer; adds seconds from the firing frame to the last audio delta."""
-    interruption = np.concatenate([quiet(1), speech(NAMES[0]), quiet(0.2)])
+    interruption = np.concatenate(
+        [quiet(1), to_24k(recordings.load(NAMES[0]), 16_000), quiet(0.2)]
+    )
     frame = firing_frame(interruption)
     async with connected(url) as client:
         await configure(client)
@@ -111,10 +103,11 @@ async def barge_in(url: str, talker: int, delays: list[float]) -> None:
         assert done.event["response"]["status_details"]["reason"] == "turn_detected"
         last = max(
             arrival.at
-            for arrival in client.events
+            for arrival in client.events[: client.events.index(done)]
             if arrival.event["type"] == "response.output_audio.delta"
         )
         assert last > sent[0], "the answer was over before it was interrupted"
+        # The last delta may have left before the frame did; the end of the response never.
         delays.append(max(last, done.at) - sent[frame])
 
 
