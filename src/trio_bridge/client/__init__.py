@@ -1,1 +1,1 @@
-"""Package."""
+"""A client for Realtime servers, and `talk`, which stands on it."""
