@@ -39,6 +39,7 @@ CHUNKS_LIMIT = 8192
 """Chunks that wait here: `HELD_LIMIT` in chunks of 10 ms, and some text in between."""
 
 _EPSILON = 1e-6
+"""Seconds that moments may be off by rounding; far less than a sample lasts."""
 
 
 class Overrun(Exception):
@@ -61,7 +62,7 @@ class Chunk:
 
     def split(self, seconds: float) -> tuple[Chunk, Chunk]:
         """The first `seconds`, with the text, and the rest, without."""
-        at = int(seconds * self.sample_rate)
+        at = int((seconds + _EPSILON / 10) * self.sample_rate)
         rest = evolve(self, samples=self.samples[at:], text="", words=())
         return evolve(self, samples=self.samples[:at]), rest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from itertools import pairwise
@@ -65,7 +66,8 @@ class SpokenText:
     def heard(self, ms: float) -> str:
         """The text as far as it was spoken by `ms`: whole words, with the punctuation that
         follows the last."""
-        chars = self._chars_at(ms)
+        # Positions are told in whole ms: a word that ends within this one is over.
+        chars = self._chars_at(math.floor(ms) + 1)
         if chars >= len(self.text):
             return self.text
         end = 0
@@ -106,10 +108,8 @@ class SpokenText:
         points = [Anchor(0, 0.0), *self._anchors]
         if self.audio_ms >= points[-1].ms:
             points.append(Anchor(len(self.text), self.audio_ms))
-        if ms >= points[-1].ms:
-            return points[-1].chars
         for before, after in pairwise(points):
-            if ms < after.ms:
+            if before.ms <= ms < after.ms:
                 share = (ms - before.ms) / (after.ms - before.ms)
-                return before.chars + round(share * (after.chars - before.chars))
-        return points[-1].chars
+                return before.chars + int(share * (after.chars - before.chars))
+        return points[-1].chars if ms >= points[-1].ms else 0
