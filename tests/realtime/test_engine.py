@@ -33,8 +33,8 @@ from trio_bridge.messages import (
 )
 from trio_bridge.realtime import Step
 from trio_bridge.realtime import events as ev
-from trio_bridge.realtime.engine import RESPONSES_LIMIT, TRANSCRIPT_PATIENCE
 from trio_bridge.realtime.problems import invalid_json
+from trio_bridge.realtime.responder import RESPONSES_LIMIT, TRANSCRIPT_PATIENCE
 
 COMMITTED = [
     "input_audio_buffer.committed",

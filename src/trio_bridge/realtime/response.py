@@ -1,16 +1,4 @@
-"""One response: the ladder of events from `response.created` to `response.done`.
-
-A response makes at most one message, and any number of function calls beside it; each is an
-output item that opens with its first content. The message stays open until all its speech has
-left, so a call that is ready sooner is told sooner, under an output index of its own.
-
-    response.created
-      output_item.added → conversation.item.added → content_part.added       (first content)
-        output_text.delta* | (output_audio_transcript.delta | audio)*
-      output_text.done | output_audio.done → output_audio_transcript.done
-      content_part.done → conversation.item.done → output_item.done
-    response.done → rate_limits.updated
-"""
+"""One response, from `response.created` to `response.done` and `rate_limits.updated`."""
 
 from __future__ import annotations
 
@@ -30,11 +18,11 @@ from trio_bridge.messages import (
 )
 from trio_bridge.realtime import events
 from trio_bridge.realtime.config import ResponseConfig
-from trio_bridge.realtime.conversation import Conversation, Item
+from trio_bridge.realtime.conversation import Conversation
 from trio_bridge.realtime.events import Json
 from trio_bridge.realtime.ids import Ids
+from trio_bridge.realtime.outputs import Outputs
 from trio_bridge.realtime.pacing import Chunk, Overrun, Pacer
-from trio_bridge.realtime.spoken import SpokenText
 from trio_bridge.realtime.step import Draft
 
 Status: TypeAlias = Literal["completed", "incomplete", "cancelled", "failed"]
@@ -80,24 +68,6 @@ class Ending:
 
 
 @define(eq=False)
-class _Message:
-    item: Item
-    output_index: int
-    audio: bool
-    said: str = ""
-
-
-@define(eq=False)
-class _Call:
-    item: Item
-    output_index: int
-    call_id: str
-    name: str
-    arguments: str = ""
-    open: bool = True
-
-
-@define(eq=False)
 class Response:
     """A response under way.
 
@@ -122,10 +92,18 @@ class Response:
     out: Draft
     pacer: Pacer
     ending: Ending | None = field(default=None, init=False)
-    _message: _Message | None = field(default=None, init=False)
-    _calls: dict[str, _Call] = field(factory=dict, init=False)
-    _outputs: list[Item] = field(factory=list, init=False)
+    _outputs: Outputs = field(init=False)
     _weight: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._outputs = Outputs(
+            response_id=self.id,
+            conversation=self.conversation,
+            kept=self.in_conversation,
+            spoken=self.config.output_modality == "audio",
+            ids=self.ids,
+            out=self.out,
+        )
 
     @property
     def in_conversation(self) -> bool:
@@ -174,7 +152,7 @@ class Response:
         """
         self._weigh(len(text))
         if self.config.output_modality == "text":
-            self._say(text)
+            self._outputs.say(text)
         else:
             self._put(Chunk(_NO_SAMPLES, SAMPLE_RATES[0], text))
 
@@ -189,52 +167,31 @@ class Response:
             raise Excess(f"speech at a sample rate of {event.sample_rate} Hz")
         self._weigh(len(event.text))
         if self.config.output_modality == "text":
-            self._say(event.text)
+            self._outputs.say(event.text)
         else:
             self._put(Chunk(event.samples, event.sample_rate, event.text, event.words))
 
-    def call_delta(self, event: ToolCallDelta) -> None:
-        """Take a piece of a function call's arguments.
+    def call(self, event: ToolCallDelta | ToolCallDone) -> None:
+        """Take a piece of a function call's arguments, or the whole of them at its end.
 
         Raises:
             Excess: It is too much.
         """
-        self._weigh(len(event.arguments))
-        call = self._call(event.call_id, event.name)
-        if call.open:
-            self._tell_arguments(call, event.arguments)
-
-    def call_done(self, event: ToolCallDone) -> None:
-        """A function call is complete.
-
-        Raises:
-            Excess: It is too much.
-        """
-        call = self._call(event.call_id, event.name)
-        if not call.open:
-            return
-        if event.arguments.startswith(call.arguments):
-            rest = event.arguments[len(call.arguments) :]
-            self._weigh(len(rest))
-            self._tell_arguments(call, rest)
-        call.arguments = event.arguments
-        self.out.tell(
-            events.ResponseFunctionCallArgumentsDone(
-                self.ids.event(),
-                self.id,
-                call.item.id,
-                call.output_index,
-                call.call_id,
-                event.name or call.name,
-                event.arguments,
-            )
-        )
-        self._close_call(call, "completed")
+        known = self._outputs.has_call(event.call_id)
+        if not known and self._outputs.calls >= CALLS_LIMIT:
+            raise Excess(f"more than {CALLS_LIMIT} function calls")
+        if isinstance(event, ToolCallDelta):
+            self._weigh(len(event.arguments))
+            self._outputs.call_delta(event)
+        else:
+            told = self._outputs.arguments_told(event.call_id)
+            self._weigh(max(0, len(event.arguments) - told))
+            self._outputs.call_done(event)
 
     def advance(self, now: float) -> None:
         """Tell the speech that is due, and grant the backend more."""
         for chunk in self.pacer.take(now):
-            self._speak(chunk)
+            self._outputs.speak(chunk)
         if self.config.output_modality == "audio":
             credit = self.pacer.grant(now)
             if credit is not None:
@@ -250,19 +207,13 @@ class Response:
         left by now never will."""
         unspoken = self.pacer.discard()
         whole = ending.status == "completed"
-        message = self._message
-        if message is not None:
-            self._close_message(message, "completed" if whole else "incomplete")
-        for call in self._calls.values():
-            if call.open:
-                # No `arguments.done` here: clients carry out a call when they see that.
-                self._close_call(call, "incomplete")
+        self._outputs.close(whole=whole)
         self.out.tell(
             events.ResponseDone(self.ids.event(), self.to_json(ending.status, ending)),
             events.RateLimitsUpdated(self.ids.event(), [dict(each) for each in RATE_LIMITS]),
         )
-        if not whole and message is not None:
-            _remember_as_heard(message.item, unspoken * 1000)
+        if not whole:
+            self._outputs.remember_as_heard(unspoken * 1000)
 
     def to_json(
         self, status: Status | Literal["in_progress"], ending: Ending | None = None
@@ -279,7 +230,7 @@ class Response:
             "id": self.id,
             "status": status,
             "status_details": ending and _status_details(ending),
-            "output": [item.to_json() for item in self._outputs],
+            "output": self._outputs.to_json(),
             "conversation_id": self.conversation.id if self.in_conversation else None,
             "output_modalities": [config.output_modality],
             "max_output_tokens": config.max_output_tokens_json(),
@@ -289,8 +240,6 @@ class Response:
             "usage": None if ending is None else _usage(ending.usage),
             "metadata": config.metadata,
         }
-
-    # --- its items -------------------------------------------------------------------------
 
     def _put(self, chunk: Chunk) -> None:
         try:
@@ -302,162 +251,6 @@ class Response:
         self._weight += characters
         if self._weight > TEXT_LIMIT:
             raise Excess(f"more than {TEXT_LIMIT} characters")
-
-    def _open_item(self, body: Json) -> tuple[Item, int]:
-        item = Item(self.ids.item(self.conversation.taken), body)
-        index = len(self._outputs)
-        self._outputs.append(item)
-        self.out.tell(
-            events.ResponseOutputItemAdded(self.ids.event(), self.id, index, item.to_json())
-        )
-        if self.in_conversation:
-            previous = self.conversation.last_id
-            self.conversation.append(item)
-            self.out.tell(
-                events.ConversationItemAdded(self.ids.event(), item.to_json(), previous)
-            )
-        return item, index
-
-    def _close_item(self, item: Item, index: int) -> None:
-        if item in self.conversation:
-            previous = self.conversation.previous_of(item)
-            self.out.tell(
-                events.ConversationItemDone(self.ids.event(), item.to_json(), previous)
-            )
-        self.out.tell(
-            events.ResponseOutputItemDone(self.ids.event(), self.id, index, item.to_json())
-        )
-
-    def _opened_message(self) -> _Message:
-        if self._message is not None:
-            return self._message
-        audio = self.config.output_modality == "audio"
-        body: Json = {
-            "type": "message",
-            "status": "in_progress",
-            "role": "assistant",
-            "content": [],
-        }
-        item, index = self._open_item(body)
-        self._message = message = _Message(item, index, audio)
-        if audio:
-            item.spoken = SpokenText()
-            item.body["content"].append({"type": "output_audio", "transcript": ""})
-        else:
-            item.body["content"].append({"type": "output_text", "text": ""})
-        self.out.tell(
-            events.ResponseContentPartAdded(
-                self.ids.event(), self.id, item.id, index, 0, _part(message)
-            )
-        )
-        return message
-
-    def _say(self, text: str) -> None:
-        if not text:
-            return
-        message = self._opened_message()
-        message.said += text
-        message.item.body["content"][0]["text"] = message.said
-        self.out.tell(
-            events.ResponseOutputTextDelta(
-                self.ids.event(), self.id, message.item.id, message.output_index, 0, text
-            )
-        )
-
-    def _speak(self, chunk: Chunk) -> None:
-        if not chunk.text and not len(chunk.samples):
-            return
-        message = self._opened_message()
-        item = message.item
-        message.said += chunk.text
-        if item.spoken is not None and not item.sealed:
-            item.spoken.add(chunk.text, chunk.seconds * 1000, chunk.words)
-            item.set_transcript(item.spoken.text)
-        place = (self.id, item.id, message.output_index, 0)
-        if chunk.text:
-            self.out.tell(
-                events.ResponseOutputAudioTranscriptDelta(
-                    self.ids.event(), *place, delta=chunk.text
-                )
-            )
-        if len(chunk.samples):
-            self.out.tell(
-                events.ResponseOutputAudioSamples(
-                    *place, samples=chunk.samples, sample_rate=chunk.sample_rate
-                )
-            )
-
-    def _close_message(
-        self, message: _Message, status: Literal["completed", "incomplete"]
-    ) -> None:
-        item = message.item
-        item.body["status"] = status
-        place = (self.id, item.id, message.output_index, 0)
-        if message.audio:
-            self.out.tell(
-                events.ResponseOutputAudioDone(self.ids.event(), *place),
-                events.ResponseOutputAudioTranscriptDone(
-                    self.ids.event(), *place, transcript=message.said
-                ),
-            )
-        else:
-            self.out.tell(
-                events.ResponseOutputTextDone(self.ids.event(), *place, text=message.said)
-            )
-        self.out.tell(
-            events.ResponseContentPartDone(self.ids.event(), *place, part=_part(message))
-        )
-        self._close_item(item, message.output_index)
-
-    def _call(self, call_id: str, name: str) -> _Call:
-        call = self._calls.get(call_id)
-        if call is not None:
-            return call
-        if len(self._calls) >= CALLS_LIMIT:
-            raise Excess(f"more than {CALLS_LIMIT} function calls")
-        body: Json = {
-            "type": "function_call",
-            "status": "in_progress",
-            "name": name,
-            "call_id": call_id,
-            "arguments": "",
-        }
-        item, index = self._open_item(body)
-        self._calls[call_id] = call = _Call(item, index, call_id, name)
-        return call
-
-    def _tell_arguments(self, call: _Call, delta: str) -> None:
-        if not delta:
-            return
-        call.arguments += delta
-        self.out.tell(
-            events.ResponseFunctionCallArgumentsDelta(
-                self.ids.event(), self.id, call.item.id, call.output_index, call.call_id, delta
-            )
-        )
-
-    def _close_call(self, call: _Call, status: Literal["completed", "incomplete"]) -> None:
-        call.open = False
-        call.item.body["status"] = status
-        call.item.body["arguments"] = call.arguments
-        self._close_item(call.item, call.output_index)
-
-
-def _part(message: _Message) -> Json:
-    # Parts have the short type names in both dialects, unlike an item's content.
-    if message.audio:
-        return {"type": "audio", "transcript": message.said}
-    return {"type": "text", "text": message.said}
-
-
-def _remember_as_heard(item: Item, unspoken_ms: float) -> None:
-    """A sentence is told with its first chunk; of one that broke off with `unspoken_ms` to
-    go, the conversation keeps the words whose sound has left."""
-    if item.spoken is not None and not item.sealed:
-        heard_ms = item.spoken.audio_ms
-        item.spoken.add("", unspoken_ms)
-        item.spoken.cut(heard_ms)
-        item.set_transcript(item.spoken.text)
 
 
 def _status_details(ending: Ending) -> Json | None:
