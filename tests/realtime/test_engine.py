@@ -446,6 +446,20 @@ def test_late_and_double_reports_are_dropped() -> None:
     assert stage.engine.dropped == len(late)
 
 
+def test_nothing_is_added_to_an_answer_that_was_ended() -> None:
+    """While its speech is still leaving, it is active; but the backend has had its say."""
+    stage = Stage(lead=2.0)
+    stage.client(ev.ResponseCreate())
+    response = stage.response_id
+    stage.backend(speech(response, 3, "All."), ResponseFinished(response))
+    assert stage.backend(TextDelta(response, "More."), speech(response, 1, "More.")) == []
+    assert stage.engine.dropped == 2
+    stage.at(stage.now + 10)
+    (item,) = stage.seen(ev.ResponseDone).response["output"]
+    assert item["content"][0]["transcript"] == "All."
+    assert stage.seconds_told() == pytest.approx(3)
+
+
 # --- cancelling ----------------------------------------------------------------------------
 
 
