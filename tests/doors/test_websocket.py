@@ -289,6 +289,33 @@ async def test_a_send_cancelled_in_the_middle_leaves_no_torn_frame(door, app):
     assert len(app.ended) == 1
 
 
+async def test_a_ping_under_way_does_not_look_like_a_torn_frame(door, app, quick):
+    """Messages and our own pings share the socket; a message during a ping just waits."""
+    pings = 0
+
+    async def chatter(transport):
+        nonlocal pings
+
+        async def ping():
+            nonlocal pings
+            while True:
+                await transport._connection.ping()
+                pings += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ping)
+            for number in range(500):
+                await transport.send(str(number))
+            nursery.cancel_scope.cancel()
+
+    app.handler = chatter
+    port = await door(quick)
+    async with connect(port) as ws:
+        assert [await ws.get_message() for _ in range(500)] == [str(n) for n in range(500)]
+    assert not app.ended
+    assert pings > 0
+
+
 async def test_a_protocol_error_ends_the_connection(door, app):
     """An unmasked frame is answered with 1002."""
     port = await door()

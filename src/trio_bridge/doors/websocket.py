@@ -175,9 +175,14 @@ class LibraryStream(trio.abc.Stream):
         # A cancellation that is already due strikes here, before anything is torn. From here
         # on the first write is tried at once, so one that strikes later found the socket full.
         await trio.lowlevel.checkpoint_if_cancelled()
-        self.torn = True
-        await self._socket.send_all(data)
-        self.torn = False
+        # Not marked while a write is under way: another task may want to send meanwhile (a
+        # pong, our own ping), and only has to wait its turn at the library's lock.
+        whole = False
+        try:
+            await self._socket.send_all(data)
+            whole = True
+        finally:
+            self.torn = self.torn or not whole
         self.said_goodbye = self.said_goodbye or data[0] == CLOSE_FRAME
 
     async def wait_send_all_might_not_block(self) -> None:
