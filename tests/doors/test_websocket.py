@@ -2,14 +2,21 @@ import base64
 import socket
 import struct
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from trio_bridge.doors.http import BadRequest, HttpRequest
-from trio_bridge.doors.websocket import MAX_MESSAGE, Timing, check_handshake
+from trio_bridge.doors.websocket import (
+    MAX_MESSAGE,
+    LibraryStream,
+    Timing,
+    check_handshake,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -289,31 +296,19 @@ async def test_a_send_cancelled_in_the_middle_leaves_no_torn_frame(door, app):
     assert len(app.ended) == 1
 
 
-async def test_a_ping_under_way_does_not_look_like_a_torn_frame(door, app, quick):
-    """Messages and our own pings share the socket; a message during a ping just waits."""
-    pings = 0
-
-    async def chatter(transport):
-        nonlocal pings
-
-        async def ping():
-            nonlocal pings
-            while True:
-                await transport._connection.ping()
-                pings += 1
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ping)
-            for number in range(500):
-                await transport.send(str(number))
-            nursery.cancel_scope.cancel()
-
-    app.handler = chatter
-    port = await door(quick)
-    async with connect(port) as ws:
-        assert [await ws.get_message() for _ in range(500)] == [str(n) for n in range(500)]
-    assert not app.ended
-    assert pings > 0
+async def test_a_frame_is_torn_when_its_sending_ends_early_and_not_before():
+    """While a ping is on its way a message only has to wait: nothing is torn yet."""
+    socket_end, peer = trio.testing.lockstep_stream_pair()
+    stream = LibraryStream(cast("trio.SocketStream", socket_end), b"", b"")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send_all, b"a ping")
+        await trio.testing.wait_all_tasks_blocked()
+        assert not stream.torn
+        assert await peer.receive_some(100) == b"a ping"
+    assert not stream.torn
+    with trio.move_on_after(0.01):
+        await stream.send_all(b"half of it, and nobody reads")
+    assert stream.torn
 
 
 async def test_a_protocol_error_ends_the_connection(door, app):
