@@ -119,9 +119,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 async def _run_server(settings: Settings) -> None:
     from trio_bridge.server import open_bridge
+    from trio_bridge.telemetry.native import native_output_logged
 
     started: list[Bridge] = []
-    async with trio.open_nursery() as nursery:
+    async with native_output_logged(), trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, started, nursery.cancel_scope)
         async with open_bridge(settings) as bridge:
             started.append(bridge)

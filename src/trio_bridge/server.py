@@ -18,6 +18,7 @@ import structlog
 import trio
 from attrs import define, field
 
+from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.backend import Backend
 from trio_bridge.closing import GOING_AWAY
 from trio_bridge.doors import http as http_door
@@ -25,10 +26,11 @@ from trio_bridge.doors import realtime as realtime_door
 from trio_bridge.doors.front import serve_connection
 from trio_bridge.doors.http import HttpRequest, HttpResponse
 from trio_bridge.errors import AddressError
+from trio_bridge.outgoing import OUTPUT_RATE
 from trio_bridge.realtime.config import SessionConfig
 from trio_bridge.realtime.engine import RealtimeEngine
 from trio_bridge.realtime.ids import Ids
-from trio_bridge.session import Session, SessionLimits
+from trio_bridge.session import LISTEN_RATE, Session, SessionLimits
 from trio_bridge.settings import Settings
 from trio_bridge.transport import Transport
 
@@ -39,6 +41,9 @@ SESSION_SECONDS = 60 * 60
 
 BACKLOG = 512
 """Connections the kernel may hold for us: a storm of a few hundred is answered, not refused."""
+
+SPEECH_RATES = (16_000, 22_050, 32_000)
+"""Hz: what synthesisers usually speak at. Any other rate works as well."""
 
 STOP_TIMEOUT = 2.0
 """Seconds the backend may take to stop once the sessions are gone."""
@@ -174,6 +179,7 @@ async def _house(
             trio.open_nursery() as handlers,
         ):
             bridge = Bridge(settings, backend, handlers)
+            _make_filters()
             async with trio.open_nursery() as acceptors:
                 await acceptors.start(
                     partial(
@@ -196,6 +202,13 @@ async def _house(
             if patience.cancelled_caught:
                 log.warning("sessions cut off", sessions=len(bridge.sessions))
             handlers.cancel_scope.cancel()
+
+
+def _make_filters() -> None:
+    # The first resampler of each kind takes 20 ms, which would be the first session's.
+    StreamResampler(OUTPUT_RATE, LISTEN_RATE, quality="best")
+    for rate in SPEECH_RATES:
+        StreamResampler(rate, OUTPUT_RATE, quality="fast")
 
 
 @asynccontextmanager
