@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -204,6 +205,23 @@ async def test_output_is_paced_and_credit_is_what_paces_it(autojump_clock: MockC
         assert first is not None
         assert trio.current_time() - first == pytest.approx(8.0, abs=0.3)
         assert samples == 240_000
+        await peer.transport.close()
+
+
+async def test_unpaced_output_leaves_at_once_however_long(autojump_clock: MockClock) -> None:
+    """Without a lead to keep, credit follows what has left and nothing waits for a clock."""
+    session = make_session(speaking(90.0), lead=math.inf)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        began = trio.current_time()
+        await peer.ask()
+        samples = 0
+        while (event := await peer.next())["type"] != "response.done":
+            if event["type"] == "response.output_audio.delta":
+                samples += len(base64.b64decode(event["delta"])) // 2
+        assert samples == 90 * 24_000
+        assert trio.current_time() == began
         await peer.transport.close()
 
 

@@ -33,6 +33,7 @@ from trio_bridge.messages import (
 )
 from trio_bridge.realtime import Step
 from trio_bridge.realtime import events as ev
+from trio_bridge.realtime.pacing import UNPACED_AHEAD
 from trio_bridge.realtime.problems import invalid_json
 from trio_bridge.realtime.responder import RESPONSES_LIMIT, TRANSCRIPT_PATIENCE
 
@@ -191,7 +192,7 @@ def test_a_spoken_answer() -> None:
     """The whole ladder of an audio answer: each chunk's words before its sound."""
     stage = Stage()
     stage.client(user_says("hi"), ev.ResponseCreate())
-    assert stage.commands[-1] == Credit(stage.response_id, math.inf)
+    assert stage.commands[-1] == Credit(stage.response_id, UNPACED_AHEAD)
     told = stage.backend(
         speech(stage.response_id, 0.3, "Hello "),
         speech(stage.response_id, 0.3),

@@ -16,6 +16,7 @@ from trio_bridge.realtime.pacing import (
     HELD_LIMIT,
     MARGIN,
     STEP,
+    UNPACED_AHEAD,
     Chunk,
     Overrun,
     Pacer,
@@ -130,13 +131,14 @@ def test_credit_does_not_grow_while_playback_stands_still() -> None:
     assert pacer.grant(1000.0) is None or pacer.deadline == math.inf
 
 
-def test_without_a_limit_everything_leaves_and_all_is_granted() -> None:
-    """One grant, no deadline, no bound."""
+def test_without_a_limit_everything_leaves_and_more_is_granted_as_it_does() -> None:
+    """No deadline and no bound on what is held; the node stays a stated part ahead."""
     pacer = Pacer(math.inf)
-    assert pacer.grant(0.0) == math.inf
+    assert pacer.grant(0.0) == UNPACED_AHEAD
+    assert pacer.grant(0.0) is None
     pacer.put(chunk(HELD_LIMIT + 1))
     assert seconds(pacer.take(0.0)) == HELD_LIMIT + 1
-    assert pacer.grant(1.0) is None
+    assert pacer.grant(0.0) == HELD_LIMIT + 1 + UNPACED_AHEAD
     assert pacer.deadline == math.inf
 
 

@@ -31,6 +31,10 @@ to wait for the next grant, and as much again for the grant's way to the node an
 way back (milliseconds) and for synthesising the next sentence (tens of ms for a small engine,
 some hundreds for a large one)."""
 
+UNPACED_AHEAD = 20.0
+"""Seconds that a node may be ahead of what has left, where speech leaves as it comes. Without
+a bound a long answer would arrive at once, thousands of chunks, and overrun its session."""
+
 HELD_LIMIT = 60.0
 """Seconds of audio that wait here, 8 MB at 32 kHz. A node that honours credit leaves at most
 `MARGIN`; this much is for nodes that know no credit and hand over a whole answer."""
@@ -155,8 +159,11 @@ class Pacer:
         was granted is enough."""
         if self._complete:
             return None
-        credit = self._allowed(now) + MARGIN
-        if credit - self._granted + _EPSILON < GRANT_STEP or credit == self._granted:
+        if self.lead == math.inf:
+            credit, step = self._released + UNPACED_AHEAD, UNPACED_AHEAD / 2
+        else:
+            credit, step = self._allowed(now) + MARGIN, GRANT_STEP
+        if credit - self._granted + _EPSILON < step:
             return None
         self._granted = credit
         return credit
