@@ -38,9 +38,12 @@ LOG_LINES = 20
 
 _DIRECTORY = "trio_bridge-dora-"
 _CONNECT_INTERVAL = 0.01
-_ZENOH = '{ "scouting": { "multicast": { "enabled": false }, "gossip": { "enabled": false } } }'
+_ZENOH = """{
+  "scouting": { "delay": 0, "multicast": { "enabled": false }, "gossip": { "enabled": false } }
+}"""
 """Without this all nodes of all dataflows gossip with each other, and from the thirteenth on
-they fail with shared-memory errors."""
+they fail with shared-memory errors. Where nobody is scouted for, the delay that waits for an
+answer (0.5 s for every node) waits for nothing."""
 
 _NODE_ID = re.compile(r"^node_id: (\S+)$", re.MULTILINE)
 _NODE_FAILED = re.compile(r"Node `(?P<node>[^`]+)` failed: (?P<why>.*)")
