@@ -7,12 +7,13 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import trio
 from attrs import define, field
 from numpy.typing import NDArray
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 from trio_bridge.audio.resample import StreamResampler
@@ -120,10 +121,16 @@ def to_24k(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 @asynccontextmanager
 async def connected(url: str, model: str = "test") -> AsyncGenerator[Client, None]:
     """Connect, wait for `session.created`, close on the way out."""
-    async with (
-        open_websocket_url(f"{url}?model={model}", max_message_size=2**25) as ws,
-        trio.open_nursery() as nursery,
-    ):
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    # Not the library's `open_websocket_url`: it leaves the socket open when the server closes.
+    stream = await trio.open_tcp_stream(parts.hostname, parts.port)
+    async with stream, trio.open_nursery() as nursery:
+        resource = f"{parts.path}?model={model}"
+        ws = await wrap_client_stream(
+            nursery, stream, parts.netloc, resource, max_message_size=2**25
+        )
         client = Client(ws)
         nursery.start_soon(client.receive)
         await client.wait_for("session.created")

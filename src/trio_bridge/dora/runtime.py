@@ -291,6 +291,8 @@ def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
         "DORA_COORDINATOR_PORT": str(coordinator_port),
         "RUST_BACKTRACE": "0",
         "PYTHONUNBUFFERED": "1",
+        # The coordinator makes a directory for artifacts and never removes it.
+        "TMPDIR": str(overlay.parent),
     }
     # Several nodes share the cores, and each computes little at a time: pools of threads as
     # wide as the machine only take turns from one another.

@@ -37,10 +37,13 @@ SHORTEST: Final = BYTES_PER_SECOND // 25
 PAUSE_BLOCK: Final = BYTES_PER_SECOND // 10
 PAUSE_BLOCKS: Final = 2
 PAUSE_DROP: Final = 0.1
-"""A pause: 200 ms, each tenth of a second of them 20 dB below the loudest so far. Shorter than
-the silence that ends a turn, so that a short answer is searched by the time that it is over."""
+PAUSE_DROP_NOISY: Final = 0.4
+PAUSE_NEAR: Final = 1.4
+"""A pause: 200 ms, each tenth of a second of them 20 dB below the loudest so far, or, where a
+room is too noisy for that, 8 dB below it and within 3 dB of the quietest. Shorter than the
+silence that ends a turn, so that a short answer is searched by the time that it is over."""
 
-SEARCH_WIDTH: Final = {"maxhmmpf": 5000, "maxwpf": 15}
+SEARCH_WIDTH: Final = {"maxhmmpf": 10_000, "maxwpf": 30}
 """States and words that the search follows in a frame. PocketSphinx's own 30,000 and no limit
 find the same words at 0.24 to 0.55 of real time (clean to 10 dB); these take 0.18 to 0.27."""
 
@@ -143,4 +146,5 @@ class PocketSphinx:
         # Counted from the end, so that the pause is seen as soon as it is long enough.
         samples = np.frombuffer(self._audio[-blocks * PAUSE_BLOCK :], "<i2").astype(np.float64)
         level = np.sqrt(np.mean(samples.reshape(blocks, -1) ** 2, axis=1))
-        return bool(np.all(level[-PAUSE_BLOCKS:] < PAUSE_DROP * level.max()))
+        quiet = min(PAUSE_NEAR * level.min(), PAUSE_DROP_NOISY * level.max())
+        return bool(np.all(level[-PAUSE_BLOCKS:] < max(PAUSE_DROP * level.max(), quiet)))

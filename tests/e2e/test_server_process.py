@@ -1,0 +1,152 @@
+"""The command as a whole: how it starts, how it ends, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import trio
+from tests.support.client import connected
+from tests.support.resources import health
+from tests.support.server import (
+    RunningServer,
+    children_of,
+    is_running,
+    running_server,
+    wait_until,
+)
+
+pytestmark = pytest.mark.e2e
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Dora's transport keeps its segments
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncGenerator[RunningServer, None]:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    async with running_server(
+        tmp_path / "log", "--dataflow", "echo", env={"TMPDIR": str(temporary)}
+    ) as running:
+        yield running
+
+
+async def run_command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    with trio.fail_after(60):
+        return await trio.run_process(
+            [sys.executable, "-m", "trio_bridge", *arguments],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_and_leaves_nothing(
+    server: RunningServer, tmp_path: Path, signum: int
+) -> None:
+    """Open sessions get 1001 and a reason; processes, files and shared memory are gone."""
+    before = {path.name for path in SHARED_MEMORY.iterdir()}
+    children = children_of(server.process.pid)
+    assert len(children) == 3  # coordinator, daemon, the echo node
+    async with connected(server.ws_url) as client:
+        seconds = await server.stop(signum)
+        code, reason = await client.wait_closed()
+    assert code == 1001
+    assert "shutting down" in reason
+    assert server.process.returncode == 0
+    assert seconds < 3
+    assert not [pid for pid in children if is_running(pid)]
+    assert not list((tmp_path / "tmp").iterdir())
+    assert {path.name for path in SHARED_MEMORY.iterdir()} <= before
+
+
+async def test_a_client_that_does_not_answer_the_close_delays_the_end_by_its_bound(
+    server: RunningServer,
+) -> None:
+    """3 s to drain, at most 2 s more, though a client has stopped reading altogether."""
+    stream = await trio.open_tcp_stream("127.0.0.1", int(server.http_url.rpartition(":")[2]))
+    async with stream:
+        await stream.send_all(
+            b"GET /v1/realtime HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        assert (await stream.receive_some(4096)).startswith(b"HTTP/1.1 101")
+        assert await server.stop() < 5.5
+    assert server.process.returncode == 0
+
+
+async def test_a_killed_server_takes_everything_with_it(server: RunningServer) -> None:
+    """Coordinator, daemon and node end by themselves within seconds."""
+    children = children_of(server.process.pid)
+    await server.stop(signal.SIGKILL)
+    await wait_until(lambda: not any(is_running(pid) for pid in children))
+
+
+async def test_health_tells_of_the_dataflow(server: RunningServer) -> None:
+    answer = await trio.to_thread.run_sync(health, server)
+    assert answer["status"] == "healthy"
+    assert answer["dataflows"][0]["dataflow"] == "echo"
+    assert answer["dataflows"][0]["state"] == "warm"
+    assert answer["dataflows"][0]["nodeSessions"] == {"echo": 0}
+
+
+async def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = await run_command("--port", port, "--dataflow", "echo")
+    assert done.returncode == 1
+    assert done.stdout == b""
+    lines = done.stderr.decode().splitlines()
+    assert lines == [f"trio_bridge: cannot listen on 127.0.0.1:{port}: the port is in use"]
+
+
+BROKEN = """
+nodes:
+  - id: bridge
+    path: dynamic
+    inputs:
+      answer: {{source: parrot/answer, queue_size: 10000, queue_policy: backpressure}}
+      ack-parrot: {{source: parrot/ack, queue_size: 10000, queue_policy: backpressure}}
+    outputs: [listen, cancel]
+  - id: parrot
+    path: python
+    args: {script}
+    inputs:
+      listen: {{source: bridge/listen, queue_size: 10000, queue_policy: backpressure}}
+      cancel: {{source: bridge/cancel, queue_size: 10000, queue_policy: backpressure}}
+    outputs: [answer, ack]
+"""
+
+
+async def test_a_dataflow_that_does_not_come_up_names_its_node(tmp_path: Path) -> None:
+    """Which node, why, its last words; no traceback of ours, and a failing exit status."""
+    script = tmp_path / "parrot.py"
+    script.write_text('raise SystemExit("the parrot has no voice")')
+    dataflow = tmp_path / "broken.yml"
+    dataflow.write_text(BROKEN.format(script=script))
+    done = await run_command("--port", "0", "--dataflow", str(dataflow))
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert "'parrot'" in said
+    assert "the parrot has no voice" in said
+    assert "Traceback" not in said
+
+
+async def test_a_dataflow_that_is_wrong_names_what_is_wrong(tmp_path: Path) -> None:
+    dataflow = tmp_path / "wrong.yml"
+    dataflow.write_text(BROKEN.format(script="x").replace("args:", "argz:"))
+    done = await run_command("--port", "0", "--dataflow", str(dataflow))
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert "parrot" in said
+    assert "argz" in said
+    assert len(said.splitlines()) == 1
