@@ -118,7 +118,7 @@ def is_running(pid: int) -> bool:
 async def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Look again and again at something outside this process that nobody announces."""
     with trio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await trio.sleep(0.05)
 
 
