@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from trio_bridge.errors import BackendBroken, BackendUnavailable, BridgeError
+from trio_bridge.messages import Failure
 
 REASON_BYTES = 123
 """What a WebSocket close frame has room for (RFC 6455, 5.5: 125 bytes with the code)."""
@@ -31,6 +32,15 @@ class Ending:
 CLIENT_LEFT = Ending(1000, "the client has left")
 GOING_AWAY = Ending(1001, "the server is shutting down")
 CLIENT_TOO_SLOW = Ending(1008, "the client does not read what it is sent")
+
+
+TRY_AGAIN = {"session_overrun", "no_capacity"}
+"""Failures that need not happen again on the next try: close code 1013."""
+
+
+def ending_of(failure: Failure) -> Ending:
+    """The end that a failure means which the client has been told of already."""
+    return Ending(1013 if failure.code in TRY_AGAIN else 1011, failure.message)
 
 
 def ending_for(exc: BaseException) -> Ending:

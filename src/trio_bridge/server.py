@@ -23,8 +23,8 @@ from trio_bridge.backend import Backend
 from trio_bridge.closing import GOING_AWAY
 from trio_bridge.doors import http as http_door
 from trio_bridge.doors import realtime as realtime_door
+from trio_bridge.doors.exchange import HttpRequest, HttpResponse
 from trio_bridge.doors.front import serve_connection
-from trio_bridge.doors.http import HttpRequest, HttpResponse
 from trio_bridge.errors import AddressError
 from trio_bridge.outgoing import OUTPUT_RATE
 from trio_bridge.realtime.config import SessionConfig

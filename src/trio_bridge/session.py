@@ -20,7 +20,14 @@ from attrs import define, field, frozen
 from trio_bridge.audio.pcm import pcm16_to_float32
 from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.backend import Backend, BackendSession
-from trio_bridge.closing import CLIENT_LEFT, CLIENT_TOO_SLOW, GOING_AWAY, Ending, ending_for
+from trio_bridge.closing import (
+    CLIENT_LEFT,
+    CLIENT_TOO_SLOW,
+    GOING_AWAY,
+    Ending,
+    ending_for,
+    ending_of,
+)
 from trio_bridge.errors import BackendBroken, TransportClosed
 from trio_bridge.messages import (
     BackendEvent,
@@ -294,7 +301,7 @@ class Session:
                     await self._deliver(wire.dump(event))
                 self._sent.unpark_all()
                 if item.close is not None:
-                    self._end(Ending(*item.close))
+                    self._end(ending_of(item.close))
                     return
 
     async def _deliver(self, message: str) -> None:

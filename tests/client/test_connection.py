@@ -5,8 +5,8 @@ import trio
 from attrs import define
 
 from trio_bridge.client.connection import ClientError, connect
+from trio_bridge.doors.exchange import error_response
 from trio_bridge.doors.front import serve_connection
-from trio_bridge.doors.http import error_response
 from trio_bridge.errors import TransportClosed
 
 pytestmark = pytest.mark.e2e

@@ -7,8 +7,9 @@ import pytest
 import trio
 from attrs import Factory, define
 
+from trio_bridge.doors.exchange import error_response
 from trio_bridge.doors.front import Limits, serve_connection
-from trio_bridge.doors.http import Status, answer, error_response
+from trio_bridge.doors.http import Status, answer
 from trio_bridge.doors.websocket import Timing
 from trio_bridge.errors import TransportClosed
 

@@ -1,7 +1,8 @@
 import orjson
 import pytest
 
-from trio_bridge.doors.http import BadRequest, HttpRequest, Status, answer, split_target
+from trio_bridge.doors.exchange import BadRequest, HttpRequest, split_target
+from trio_bridge.doors.http import Status, answer
 
 HEALTHY = Status(
     healthy=True, active_sessions=3, uptime=1.5, details={"dataflows": {"voice": "ready"}}

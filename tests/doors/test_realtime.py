@@ -1,4 +1,4 @@
-from trio_bridge.doors.http import HttpRequest
+from trio_bridge.doors.exchange import HttpRequest
 from trio_bridge.doors.realtime import DEFAULT_MODEL, MODEL_LENGTH, handshake, serves
 
 

@@ -10,7 +10,7 @@ import trio.testing
 from attrs import evolve
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
-from trio_bridge.doors.http import BadRequest, HttpRequest
+from trio_bridge.doors.exchange import BadRequest, HttpRequest
 from trio_bridge.doors.websocket import (
     MAX_MESSAGE,
     LibraryStream,

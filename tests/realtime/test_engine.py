@@ -136,7 +136,7 @@ def test_a_lost_backend_fails_the_response_and_ends_the_session() -> None:
     assert stage.backend(BackendLost(Failure("gone", "x" * 200))) == [*ENDS, "error"]
     assert stage.seen(ev.ResponseDone).response["status"] == "failed"
     assert stage.seen(ev.Error).kind == "server_error"
-    assert stage.last.close == (1011, "x" * 123)
+    assert stage.last.close == Failure("gone", "x" * 200)
     assert stage.client(user_says("hi")) == []
     assert stage.backend(TextDelta("r", "late")) == []
     assert stage.engine.tick(stage.now) == Step()

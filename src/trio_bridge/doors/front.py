@@ -16,7 +16,7 @@ import structlog
 import trio
 from attrs import Factory, define, field, frozen
 
-from trio_bridge.doors.http import (
+from trio_bridge.doors.exchange import (
     SOFTWARE,
     BadRequest,
     HttpRequest,

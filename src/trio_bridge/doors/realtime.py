@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from trio_bridge.doors.http import HttpRequest
+    from trio_bridge.doors.exchange import HttpRequest
 
 PATHS = ("/v1/realtime", "/openai/v1/realtime", "/realtime")
 """The first is the canonical one; the others are what clients of other services append."""

@@ -26,7 +26,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from trio_bridge.closing import REASON_BYTES
 from trio_bridge.doors import realtime
-from trio_bridge.doors.http import BadRequest, HttpRequest
+from trio_bridge.doors.exchange import BadRequest, HttpRequest
 from trio_bridge.errors import TransportClosed
 
 log = structlog.get_logger(__name__)

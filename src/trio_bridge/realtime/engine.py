@@ -49,9 +49,6 @@ __all__ = ["RealtimeEngine", "Step"]
 LEAD = 2.0
 """Seconds that speech leaves ahead of its playback, unless told otherwise."""
 
-CLOSE_REASON_BYTES = 123
-"""What a WebSocket's close frame has room for, beside its code (RFC 6455, 5.5)."""
-
 
 @define
 class RealtimeEngine:
@@ -288,7 +285,7 @@ class RealtimeEngine:
     def _backend_lost(self, failure: Failure) -> None:
         self._responses.fail_all(failure)
         self._out.tell(self.failure(failure.code, failure.message))
-        self._out.close(1011, _close_reason(failure.message))
+        self._out.close(failure)
         self._closed = True
 
     # --- what follows of itself ------------------------------------------------------------
@@ -329,7 +326,3 @@ class RealtimeEngine:
         return self.config.to_json(
             session_id=self.session_id, model=self.model, expires_at=self.expires_at
         )
-
-
-def _close_reason(message: str) -> str:
-    return message.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")

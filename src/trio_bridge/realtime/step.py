@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
-from trio_bridge.messages import Command
+from trio_bridge.messages import Command, Failure
 from trio_bridge.realtime.events import ServerEvent
 
 
@@ -15,12 +15,12 @@ class Step:
     Attributes:
         events: For the client, in order.
         commands: For the backend, in order.
-        close: A close code and reason: the session ends once `events` have gone out.
+        close: Why the session ends once `events` have gone out, which say so.
     """
 
     events: tuple[ServerEvent, ...] = ()
     commands: tuple[Command, ...] = ()
-    close: tuple[int, str] | None = None
+    close: Failure | None = None
 
 
 @define
@@ -29,7 +29,7 @@ class Draft:
 
     _events: list[ServerEvent] = field(factory=list, init=False)
     _commands: list[Command] = field(factory=list, init=False)
-    _close: tuple[int, str] | None = field(default=None, init=False)
+    _close: Failure | None = field(default=None, init=False)
 
     def tell(self, *events: ServerEvent) -> None:
         """Say something to the client."""
@@ -39,9 +39,9 @@ class Draft:
         """Ask something of the backend."""
         self._commands.extend(commands)
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, why: Failure) -> None:
         """End the session after this step."""
-        self._close = (code, reason)
+        self._close = why
 
     def take(self) -> Step:
         """The step as it stands; what is drafted from here on belongs to the next."""
