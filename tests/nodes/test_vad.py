@@ -94,6 +94,34 @@ def test_speech_in_noise_is_found() -> None:
     assert [edge.kind for edge in edges(pcm)] == ["start", "stop"]
 
 
+@pytest.mark.parametrize("seed", [3, 7, 8])
+def test_low_noise_does_not_hold_the_turn(seed: int) -> None:
+    """In pink noise the level of 10 ms goes up and down by what is too low to be a voice."""
+    speech = recording("sense_and_sensibility_0930.wav").astype(np.float64)
+    clean = np.concatenate([speech, np.zeros(32_000)])
+    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(0, 1, len(clean)))
+    frequency = np.fft.rfftfreq(len(clean), 1 / 16_000)
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency, 20)), len(clean))
+    noise *= np.sqrt(np.mean(speech**2) / 3 / np.mean(noise**2))  # 5 dB below the voice
+    pcm = np.clip(np.round(clean + noise), -32768, 32767).astype(np.int16)
+    found = edges(pcm)
+    assert [edge.kind for edge in found] == ["start", "stop"]
+    assert found[1].at <= len(speech) + 800 * MS
+
+
+@pytest.mark.parametrize("offset", [-3000, 3000])
+def test_an_offset_hides_no_voice(offset: int) -> None:
+    """Cheap converters have one; it is not the room's level."""
+    speech = recording("go_forward_ten_meters.wav")
+    pcm = np.concatenate([silence(500), speech, silence(1000)])
+    moved = np.clip(pcm.astype(np.int32) + offset, -32768, 32767).astype(np.int16)
+    start, stop = edges(moved)
+    plain_start, plain_stop = edges(pcm)
+    assert start == plain_start
+    # WebRTC's detector itself wavers a little with the offset.
+    assert abs(stop.at - plain_stop.at) <= 100 * MS
+
+
 @pytest.mark.parametrize(
     ("threshold", "mode"), [(0.0, 0), (0.3, 1), (0.5, 2), (0.75, 3), (1.0, 3)]
 )

@@ -203,6 +203,9 @@ class VoiceActivity:
 
     def _is_active(self, frame: Int16) -> bool:
         wide = frame.astype(np.float32)
+        # A microphone's offset is no part of the room's level, nor is rumble, whose level goes
+        # up and down so much in 10 ms that it alone could hold a turn for seconds.
+        wide -= wide.mean()
         power = float(np.dot(wide, wide)) / FRAME
         level = 10 * math.log10(power / 2**30) if power else -math.inf
         over = level - self._room.update(level)
