@@ -7,6 +7,7 @@ status: 1, or 2 for a mistake in the settings or the command line.
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import os
 import signal
@@ -126,6 +127,10 @@ async def _run_server(settings: Settings) -> None:
         await nursery.start(_stop_on_signal, started, nursery.cancel_scope)
         async with open_bridge(settings) as bridge:
             started.append(bridge)
+            # What was made until now stays: the collector need not look at it again and again,
+            # which takes tens of milliseconds each time.
+            gc.collect()
+            gc.freeze()
             print(f"listening on {bridge.http_url}", flush=True)  # noqa: T201
             await bridge.wait_shutdown()
         nursery.cancel_scope.cancel()

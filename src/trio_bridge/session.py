@@ -60,6 +60,9 @@ MIC_COMMANDS = 64
 """Audio waiting for the forwarder, about a second of 20 ms frames: enough to ride out a pause
 of the loop, little enough that TCP soon tells a client that outruns it."""
 
+MIC_PAUSE = MIC_COMMANDS // 2
+"""With fewer commands waiting a step's own fit without a look: a step holds a few."""
+
 LISTEN_RATE = 16_000
 """Hz: what every backend hears."""
 
@@ -240,16 +243,30 @@ class Session:
                 frame: str | bytes | None = None
                 with trio.CancelScope() as line.receiving:
                     try:
-                        frame = await line.transport.receive()
+                        frame = await self._receive(line.transport, mic)
                     except TransportClosed as exc:
                         log.debug("transport lost", session_id=self.id, why=str(exc))
                         self._drop(line)
-                if frame is None:
-                    continue
-                await self._room()
-                step = self._take(frame)
-                self._hand_on(step)
-                await self._listen(mic, step)
+                if frame is not None:
+                    # Outside the scope: a frame that was received is not lost to a detach.
+                    await self._room()
+                    step = self._take(frame)
+                    self._hand_on(step)
+                    await self._listen(mic, step)
+
+    async def _receive(
+        self, transport: Transport, mic: trio.MemorySendChannel[ListenCommand]
+    ) -> str | bytes:
+        """Take frames as long as nothing has to wait; returns the first that has to."""
+        while True:
+            frame = await transport.receive()
+            if not (self._has_room and mic.statistics().current_buffer_used < MIC_PAUSE):
+                return frame
+            step = self._take(frame)
+            self._hand_on(step)
+            for command in step.commands:
+                if isinstance(command, ListenCommand):
+                    mic.send_nowait(command)
 
     def _take(self, frame: str | bytes) -> Step:
         now = trio.current_time()
@@ -275,9 +292,10 @@ class Session:
                         if resampler is None:
                             resampler = StreamResampler(rate, LISTEN_RATE, quality="best")
                         for start in range(0, len(pcm), PIECE_BYTES):
+                            if start:
+                                await trio.lowlevel.checkpoint()
                             piece = pcm16_to_float32(pcm[start : start + PIECE_BYTES])
                             self._hear(resampler.process(piece))
-                            await trio.lowlevel.checkpoint()
                     case Commit() | Clear():
                         if resampler is not None:
                             # The filter's look-ahead belongs to this turn, and to its clock.
@@ -307,28 +325,22 @@ class Session:
     async def _deliver(self, message: str) -> None:
         while True:
             line = await self._attached()
-            with trio.CancelScope() as line.sending:
-                try:
-                    with trio.fail_after(self._limits.send_timeout):
-                        await line.transport.send(message)
-                except TransportClosed:
-                    self._drop(line)
-                except trio.TooSlowError:
-                    self._end(CLIENT_TOO_SLOW)
-                    await trio.sleep_forever()
-                else:
+            try:
+                with trio.move_on_after(self._limits.send_timeout) as line.sending:
+                    await line.transport.send(message)
                     return
+            except TransportClosed:
+                self._drop(line)
+            if self._line is line:
+                self._end(CLIENT_TOO_SLOW)
+                await trio.sleep_forever()  # the cancellation of the session arrives here
 
     async def _pump(self) -> None:
-        events = self._link.events
-        with events:
+        with self._link.events:
             while not self._lost:
                 event: BackendEvent | None = None
                 with trio.CancelScope(deadline=self._engine.deadline) as self._waking:
-                    try:
-                        event = await events.receive()
-                    except trio.EndOfChannel:
-                        event = BackendLost(Failure("backend_failed", "the backend has gone"))
+                    event = await self._next_event()
                 self._waking = None
                 await self._room()
                 if isinstance(event, BackendLost):
@@ -338,12 +350,28 @@ class Session:
                 else:
                     self._hand_on(self._engine.tick(trio.current_time()))
 
+    async def _next_event(self) -> BackendEvent:
+        """Report events as long as nothing has to wait; returns the first that has to, or
+        that ends the session."""
+        while True:
+            try:
+                event = await self._link.events.receive()
+            except trio.EndOfChannel:
+                return BackendLost(Failure("backend_failed", "the backend has gone"))
+            if isinstance(event, BackendLost) or not self._has_room or self._lost:
+                return event
+            self._hand_on(self._engine.report(event, trio.current_time()))
+
     # --- stepping the engine ---------------------------------------------------------------
 
     async def _room(self) -> None:
         """Wait until the sender has caught up so far that a step's result can be queued."""
-        while self._outbound.statistics().current_buffer_used >= OUTBOUND_PAUSE:
+        while not self._has_room:
             await self._sent.park()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._outbound.statistics().current_buffer_used < OUTBOUND_PAUSE
 
     def _hand_on(self, step: Step) -> None:
         # Once it is ending the sender may be gone: there is nobody to hand this to.

@@ -218,14 +218,14 @@ class WebSocketTransport:
         if self._lost is not None or self._stream.torn:
             raise self._gone()
         try:
-            with trio.fail_after(self._timing.send_timeout):
+            with trio.move_on_after(self._timing.send_timeout):
                 await self._connection.send_message(message)
-        except trio.TooSlowError as exc:
-            waited = self._timing.send_timeout
-            await self._drop(f"the client did not read for {waited:g} s")
-            raise self._gone() from exc
+                return
         except _GONE as exc:
             raise self._gone() from exc
+        waited = self._timing.send_timeout
+        await self._drop(f"the client did not read for {waited:g} s")
+        raise self._gone()
 
     async def close(self, code: int, reason: str) -> None:
         """See `Transport.close`. Takes at most `Timing.close_timeout`; a cancellation closes
