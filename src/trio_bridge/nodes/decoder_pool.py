@@ -49,7 +49,7 @@ time, does not eat the machine."""
 
 WORKERS_LEAST: Final = 4
 WORKERS_PER_CPU: Final = 2
-"""A recogniser is busy for 10 to 28 % of the time that somebody speaks, so a processor carries
+"""A recogniser is busy for 19 to 29 % of the time that somebody speaks, so a processor carries
 three at the least; two leave room for the other nodes. Four fit on any machine with the memory:
 people seldom speak all at once, and who comes a little late is still ahead of the pause."""
 
