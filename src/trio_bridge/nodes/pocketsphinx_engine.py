@@ -10,14 +10,15 @@ or at its end.
 
 Every utterance is primed afresh, the noise estimate with it: over 12 recordings, clean and with
 noise 20 dB below, the errors grew by an eighth both with a cold noise estimate and with the
-mean carried over from the utterance before, which would let the search begin at once. So primed,
-it is no worse than PocketSphinx given the whole files: 19 word errors in 101 words (files: 20),
-and with white and pink noise 20 and 10 dB below, three times each, 636 in 1,212 words (files:
-650, the difference -14 with a standard error of about 17). Which words are lost changes with the
-noise's pattern: one recording tells nothing. With the mean of the whole utterance
-it would be 394 errors instead of 420 (noise, twice each), but 29 instead of 19 without noise,
-and the search could not begin before the end. A mean made better as the utterance goes on
-changed nothing.
+mean carried over from the utterance before, which would let the search begin at once. So
+primed, it is no worse than PocketSphinx given the whole files: 19 word errors in 101 words
+(files: 20), and with white and pink noise 20 and 10 dB below, three times each, 636 in 1,212
+words (files: 650; the difference is -14 with a standard error of 17). Which words are lost
+changes with the noise's pattern, so a single recording tells little.
+
+The mean of the whole utterance would help in noise (394 errors instead of 420, in a narrower
+search) and harm without (29 instead of 19), and the search could not begin before the end. A
+mean made better as the utterance goes on changed nothing.
 
 The second and third pass over an utterance (`fwdflat`, `bestpath`) would begin when speech has
 ended and take 60 to 270 ms, in noise up to 0.8 s. On the same recordings they found no more
