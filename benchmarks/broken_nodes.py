@@ -1,6 +1,7 @@
 """What a broken dataflow costs the others: its nodes are stopped and killed, one by one.
 
-    python benchmarks/broken_nodes.py [--sessions 20] [--signals STOP,KILL] [--json]
+    python benchmarks/broken_nodes.py [--sessions 20] [--signals STOP,KILL]
+                                      [--frame-ms 40] [--json]
 
 Two dataflow instances run on one runtime, behind one server process: `voice`, which is broken
 on purpose, and `echo`, on which the sessions run whose delay is measured, sample by sample
@@ -11,6 +12,7 @@ the delay of the others, and what the sessions of the broken dataflow were told.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -57,6 +59,8 @@ async def house() -> None:
             "voice": voice_bridge.url,
             "pids": dict(voice.instances[0].pids),
         }
+        gc.collect()
+        gc.freeze()  # as the command does
         print(MARK + json.dumps(places), flush=True)
         await trio.to_thread.run_sync(sys.stdin.readline)
 
@@ -98,7 +102,7 @@ async def broken_session(url: str, told: list[dict[str, Any]]) -> None:
         )
 
 
-async def once(node: str, signum: int, sessions: int) -> dict[str, Any]:
+async def once(node: str, signum: int, sessions: int, frame_ms: int) -> dict[str, Any]:
     delays: list[float] = []
     told: list[dict[str, Any]] = []
     async with running_house() as (process, places):
@@ -106,7 +110,9 @@ async def once(node: str, signum: int, sessions: int) -> dict[str, Any]:
         broken_at = began
         async with trio.open_nursery() as nursery:
             for number in range(sessions):
-                nursery.start_soon(one_session, places["echo"], number, SECONDS, delays)
+                nursery.start_soon(
+                    one_session, places["echo"], number, SECONDS, delays, frame_ms
+                )
             for _ in range(3):
                 nursery.start_soon(broken_session, places["voice"], told)
             await trio.sleep(3)
@@ -127,12 +133,12 @@ async def once(node: str, signum: int, sessions: int) -> dict[str, Any]:
 
 
 async def measure(
-    sessions: int, signals: list[int], show: Callable[[dict[str, Any]], None]
+    sessions: int, signals: list[int], frame_ms: int, show: Callable[[dict[str, Any]], None]
 ) -> list[dict[str, Any]]:
     results = []
     for signum in signals:
         for node in NODES:
-            results.append(await once(node, signum, sessions))
+            results.append(await once(node, signum, sessions, frame_ms))
             show(results[-1])
     return results
 
@@ -150,6 +156,7 @@ def show(r: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--frame-ms", type=int, default=40)
     parser.add_argument("--signals", default="STOP,KILL")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--house", action="store_true", help=argparse.SUPPRESS)
@@ -159,7 +166,13 @@ def main() -> None:
         return
     signals = [getattr(signal, f"SIG{name}") for name in options.signals.split(",")]
     quiet = bool(options.json)
-    results = trio.run(measure, options.sessions, signals, (lambda _: None) if quiet else show)
+    results = trio.run(
+        measure,
+        options.sessions,
+        signals,
+        options.frame_ms,
+        (lambda _: None) if quiet else show,
+    )
     if quiet:
         print(json.dumps(results, indent=2))
     else:

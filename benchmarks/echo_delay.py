@@ -1,6 +1,7 @@
-"""The delay that the bridge adds: echo dataflow, 20 ms frames at real-time pace.
+"""The delay that the bridge adds: echo dataflow, frames at real-time pace.
 
-    python benchmarks/echo_delay.py [--sessions 1,4] [--seconds 20] [--runs 3] [--json]
+    python benchmarks/echo_delay.py [--sessions 1,4] [--seconds 20] [--runs 3]
+                                    [--frame-ms 20] [--json]
 
 Every frame of a session is timed from when it was sent to when the audio of its last sample
 has come back, beyond the look-ahead of the filters on the way (24→16, 16→32, 32→24 kHz). The
@@ -28,7 +29,6 @@ from tests.support.server import running_server
 
 from trio_bridge.audio.resample import StreamResampler
 
-FRAME = RATE // 50
 SETTLE = 50
 """Frames not counted at the start: the first second holds the handshake's own costs."""
 
@@ -49,7 +49,9 @@ def tone(number: int, seconds: float) -> NDArray[np.float32]:
     return (0.3 * np.sin(2 * np.pi * (300 + 50 * number) * t)).astype(np.float32)
 
 
-async def one_session(url: str, number: int, seconds: float, delays: list[float]) -> None:
+async def one_session(
+    url: str, number: int, seconds: float, delays: list[float], frame_ms: int = 20
+) -> None:
     async with connected(url) as client:
         await client.send(
             "session.update",
@@ -59,14 +61,14 @@ async def one_session(url: str, number: int, seconds: float, delays: list[float]
         sent = tone(number, seconds)
         # Spread the sessions over a frame's time, as independent clients are.
         await trio.sleep(0.02 * (number * 0.618 % 1))
-        times = await client.speak(sent, rate=RATE)
+        times = await client.speak(sent, rate=RATE, frame_ms=frame_ms)
         await client.send("input_audio_buffer.commit")
         await client.wait_for("response.done")
         check_tone(client, number, len(sent))
-        delays.extend(frame_delays(client, times)[SETTLE:])
+        delays.extend(frame_delays(client, times, frame_ms)[SETTLE:])
 
 
-def frame_delays(client: Client, times: list[float]) -> list[float]:
+def frame_delays(client: Client, times: list[float], frame_ms: int) -> list[float]:
     """Seconds from each frame's sending to the return of its last sample."""
     held_back = look_ahead()
     received, arrivals = 0, []
@@ -77,7 +79,7 @@ def frame_delays(client: Client, times: list[float]) -> list[float]:
     totals = [total for total, _ in arrivals]
     delays = []
     for number, sent_at in enumerate(times):
-        wanted = (number + 1) * FRAME - held_back
+        wanted = (number + 1) * RATE * frame_ms // 1000 - held_back
         place = int(np.searchsorted(totals, wanted))
         delays.append(arrivals[place][1] - sent_at)
     return delays
@@ -101,7 +103,9 @@ def figures(delays: list[float]) -> dict[str, float]:
     return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "max_ms": max(delays) * 1000}
 
 
-async def measure(sessions: int, seconds: float, runs: int) -> list[dict[str, float]]:
+async def measure(
+    sessions: int, seconds: float, runs: int, frame_ms: int
+) -> list[dict[str, float]]:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
@@ -110,7 +114,9 @@ async def measure(sessions: int, seconds: float, runs: int) -> list[dict[str, fl
                 delays: list[float] = []
                 async with trio.open_nursery() as nursery:
                     for number in range(sessions):
-                        nursery.start_soon(one_session, server.ws_url, number, seconds, delays)
+                        nursery.start_soon(
+                            one_session, server.ws_url, number, seconds, delays, frame_ms
+                        )
                 results.append(figures(delays))
     return results
 
@@ -120,11 +126,12 @@ def main() -> None:
     parser.add_argument("--sessions", default="1,4")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--frame-ms", type=int, default=20)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     summary: dict[str, Any] = {"look_ahead_ms": look_ahead() / RATE * 1000}
     for sessions in map(int, options.sessions.split(",")):
-        results = trio.run(measure, sessions, options.seconds, options.runs)
+        results = trio.run(measure, sessions, options.seconds, options.runs, options.frame_ms)
         medians = {key: float(np.median([r[key] for r in results])) for key in results[0]}
         summary[f"{sessions} sessions"] = {"median": medians, "runs": results}
         if not options.json:
