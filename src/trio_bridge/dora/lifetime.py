@@ -167,6 +167,13 @@ def children_of(pid: int) -> list[ProcessId]:
     return found
 
 
+def child_of(parent: int, pid: int) -> ProcessId | None:
+    """The process `pid` if `parent` started it and it still runs. Looks at that one only:
+    reading all of /proc takes milliseconds."""
+    actual, started = _stat(pid)
+    return ProcessId(pid, started) if actual == parent else None
+
+
 def _stat(pid: int) -> tuple[int, int]:
     """Parent and start time (in clock ticks since boot); (-1, -1) for no process."""
     try:

@@ -21,7 +21,7 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.lifetime import Child, ProcessId, children_of
+from trio_bridge.dora.lifetime import Child, ProcessId, child_of, children_of
 from trio_bridge.errors import DataflowError, RuntimeFailed
 
 START_TIMEOUT = 10.0
@@ -149,11 +149,10 @@ class Runtime:
 
     def kill(self, pid: int) -> bool:
         """Kill a node's process; tells whether there was one."""
-        for process in self.nodes():
-            if process.pid == pid:
-                process.kill()
-                return True
-        return False
+        process = child_of(self._daemon.pid, pid)
+        if process is not None:
+            process.kill()
+        return process is not None
 
     def log(self, node: str, descriptor: Path) -> str:
         """The last lines that a node has printed."""
