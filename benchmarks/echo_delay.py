@@ -33,6 +33,10 @@ from trio_bridge.audio.resample import StreamResampler
 SETTLE = 50
 """Frames not counted at the start: the first second holds the handshake's own costs."""
 
+REST = 0.5
+"""Seconds between the end of a session and the check of what it heard: all sessions of a run
+end within a frame of each other."""
+
 
 def look_ahead() -> int:
     """Samples at 24 kHz that the filters on the way hold back."""
@@ -65,6 +69,8 @@ async def one_session(
         times = await client.speak(sent, rate=RATE, frame_ms=frame_ms)
         await client.send("input_audio_buffer.commit")
         await client.wait_for("response.done")
+        # The others may still be talking, and what is computed here would delay their clocks.
+        await trio.sleep(REST)
         check_tone(client, number, len(sent))
         delays.extend(frame_delays(client, times, frame_ms)[SETTLE:])
 

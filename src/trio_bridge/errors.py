@@ -61,3 +61,7 @@ class TransportClosed(BridgeError):
         super().__init__(message)
         self.code = code
         self.reason = reason
+
+
+class TransportStuck(TransportClosed):
+    """The peer did not take a message in time: it was dropped."""

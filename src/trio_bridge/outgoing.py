@@ -1,4 +1,4 @@
-"""From what the engine says to the frames that one client is sent.
+"""From what the engine says to the messages that one client is sent.
 
 Speech arrives here as the synthesiser made it, at its own rate; it is resampled as one stream
 per content part, so that no chunk edge can be heard, and leaves as PCM16 in the session's
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 from trio_bridge.audio.resample import StreamResampler
+from trio_bridge.closing import Ending, ending_of
+from trio_bridge.realtime import wire
 from trio_bridge.realtime.events import (
     ResponseOutputAudioDelta,
     ResponseOutputAudioDone,
     ResponseOutputAudioSamples,
     ServerEvent,
 )
+from trio_bridge.realtime.step import Step
 
 OUTPUT_RATE = 24_000
 """Hz, mono: the one PCM rate of the Realtime API."""
@@ -28,6 +31,39 @@ OUTPUT_RATE = 24_000
 DELTA_SAMPLES = OUTPUT_RATE // 2
 """The longest delta, half a second (32 kB as base64): far below the smallest frame limit seen
 in a client (1 MiB), and short enough that an interruption is not stuck behind one."""
+
+
+@define
+class Outgoing:
+    """What a session has to say to its client, message by message.
+
+    A message stays the next one until it has been sent, so that none is lost when a transport
+    goes away in the middle.
+    """
+
+    _encoder: SpeechEncoder
+    _messages: Iterator[bytes | Ending] = field(factory=lambda: iter(()), init=False)
+    _next: bytes | Ending | None = field(default=None, init=False)
+
+    def put(self, item: Step | Ending) -> None:
+        """Take more to say; only when there is nothing `next`."""
+        self._messages = iter((item,)) if isinstance(item, Ending) else self._dumped(item)
+
+    def next(self) -> bytes | Ending | None:
+        """The message to send now, or how the session ends; None when all has been said."""
+        if self._next is None:
+            self._next = next(self._messages, None)
+        return self._next
+
+    def sent(self) -> None:
+        """The next message has left."""
+        self._next = None
+
+    def _dumped(self, step: Step) -> Iterator[bytes | Ending]:
+        for event in self._encoder.encode(step.events):
+            yield wire.dump(event)
+        if step.close is not None:
+            yield ending_of(step.close)
 
 
 @define

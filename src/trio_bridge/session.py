@@ -26,9 +26,8 @@ from trio_bridge.closing import (
     GOING_AWAY,
     Ending,
     ending_for,
-    ending_of,
 )
-from trio_bridge.errors import BackendBroken, TransportClosed
+from trio_bridge.errors import BackendBroken, TransportClosed, TransportStuck
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
@@ -42,7 +41,7 @@ from trio_bridge.messages import (
     MicrophonePcm,
     Samples,
 )
-from trio_bridge.outgoing import SpeechEncoder
+from trio_bridge.outgoing import Outgoing, SpeechEncoder
 from trio_bridge.realtime import wire
 from trio_bridge.realtime.engine import RealtimeEngine, Step
 from trio_bridge.realtime.problems import ProtocolError
@@ -63,6 +62,9 @@ of the loop, little enough that TCP soon tells a client that outruns it."""
 MIC_PAUSE = MIC_COMMANDS // 2
 """With fewer commands waiting a step's own fit without a look: a step holds a few."""
 
+MESSAGES_IN_A_ROW = 32
+"""Messages sent without letting others run: about a millisecond of work."""
+
 LISTEN_RATE = 16_000
 """Hz: what every backend hears."""
 
@@ -80,8 +82,6 @@ class SessionLimits:
 
     resume_window: float = 0.0
     """How long a session without a transport waits for another. 0: it ends at once."""
-    send_timeout: float = 10.0
-    """How long one message may take to leave before the client counts as not reading."""
 
 
 @define(eq=False)
@@ -177,7 +177,7 @@ class Session:
     def end(self, ending: Ending) -> None:
         """Ask the session to end once what is queued for the client has been sent.
 
-        The send timeout bounds how long that takes.
+        The transport bounds how long that takes.
         """
         try:
             self._outbound.send_nowait(ending)
@@ -309,31 +309,36 @@ class Session:
             self._command(InputAudio(samples, LISTEN_RATE))
 
     async def _sender(self) -> None:
-        encoder = SpeechEncoder(self._engine.ids.event)
+        outgoing = Outgoing(SpeechEncoder(self._engine.ids.event))
         with self._outbound_end:
-            async for item in self._outbound_end:
-                if isinstance(item, Ending):
-                    self._end(item)
-                    return
-                for event in encoder.encode(item.events):
-                    await self._deliver(wire.dump(event))
-                self._sent.unpark_all()
-                if item.close is not None:
-                    self._end(ending_of(item.close))
-                    return
+            while self.ending is None:
+                line = await self._attached()
+                with trio.CancelScope() as line.sending:
+                    try:
+                        self._end(await self._send(line.transport, outgoing))
+                    except TransportStuck:
+                        self._end(CLIENT_TOO_SLOW)
+                    except TransportClosed:
+                        self._drop(line)
 
-    async def _deliver(self, message: str) -> None:
+    async def _send(self, transport: Transport, outgoing: Outgoing) -> Ending:
+        """Send what there is to say until the session ends, and tell how."""
+        in_a_row = 0
         while True:
-            line = await self._attached()
-            try:
-                with trio.move_on_after(self._limits.send_timeout) as line.sending:
-                    await line.transport.send(message)
-                    return
-            except TransportClosed:
-                self._drop(line)
-            if self._line is line:
-                self._end(CLIENT_TOO_SLOW)
-                await trio.sleep_forever()  # the cancellation of the session arrives here
+            message = outgoing.next()
+            if isinstance(message, Ending):
+                return message
+            if message is not None:
+                await transport.send(message)
+                outgoing.sent()
+                in_a_row += 1
+                if in_a_row < MESSAGES_IN_A_ROW:
+                    continue
+                await trio.lowlevel.checkpoint()
+            else:
+                self._sent.unpark_all()
+                outgoing.put(await self._outbound_end.receive())
+            in_a_row = 0
 
     async def _pump(self) -> None:
         with self._link.events:

@@ -11,7 +11,7 @@ from typing import Protocol
 import trio
 from attrs import define, field
 
-from trio_bridge.errors import TransportClosed
+from trio_bridge.errors import TransportClosed, TransportStuck
 
 
 class Transport(Protocol):
@@ -24,12 +24,14 @@ class Transport(Protocol):
             TransportClosed: The peer has gone, or `close` was called.
         """
 
-    async def send(self, message: str) -> None:
-        """Send a text message, whole.
+    async def send(self, message: bytes) -> None:
+        """Send a text message, whole; `message` is its UTF-8. A message that can leave at
+        once does, without a checkpoint.
 
         Raises:
             TransportClosed: The peer has gone. A cancelled send also leaves the transport
                 unusable: half a frame may have left.
+            TransportStuck: The peer made no room for it within the transport's own deadline.
         """
 
     async def close(self, code: int, reason: str) -> None:
@@ -39,6 +41,9 @@ class Transport(Protocol):
 
 MESSAGES_IN_FLIGHT = 32
 """What a memory transport holds each way, so that tests meet backpressure as sockets do."""
+
+SEND_TIMEOUT = 10.0
+"""Seconds after which a peer in memory that makes no room counts as not reading."""
 
 
 @define
@@ -59,9 +64,12 @@ class MemoryTransport:
             raise self._gone() from exc
 
     async def send(self, message: str | bytes) -> None:
-        """See `Transport.send`; takes bytes too, so that a test can play a rude client."""
+        """See `Transport.send`. Bytes arrive as bytes: a test's client sends text as `str`."""
         try:
-            await self._send.send(message)
+            with trio.fail_after(SEND_TIMEOUT):
+                await self._send.send(message)
+        except trio.TooSlowError as exc:
+            raise TransportStuck("the peer does not read") from exc
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise self._gone() from exc
 

@@ -24,7 +24,9 @@ QUICK = Limits(
 async def echo(transport):
     while True:
         message = await transport.receive()
-        await transport.send(message if isinstance(message, str) else f"{len(message)} bytes")
+        await transport.send(
+            message.encode() if isinstance(message, str) else b"%d bytes" % len(message)
+        )
 
 
 @define

@@ -25,14 +25,8 @@ from trio_bridge.doors.exchange import (
     refusal,
     split_target,
 )
-from trio_bridge.doors.websocket import (
-    Timing,
-    WebSocketTransport,
-    check_handshake,
-    linger,
-    serve_websocket,
-    wants_websocket,
-)
+from trio_bridge.doors.handshake import check_handshake, wants_websocket
+from trio_bridge.doors.websocket import Timing, WebSocketTransport, linger, serve_websocket
 from trio_bridge.transport import Transport
 
 log = structlog.get_logger(__name__)

@@ -62,8 +62,9 @@ def load(frame: str | bytes) -> ClientEvent:
         raise
 
 
-def dump(event: ServerEvent) -> str:
-    """An event as the text of one frame: `type` first, then `event_id`, then its fields.
+def dump(event: ServerEvent) -> bytes:
+    """An event as the text of one frame, in UTF-8: `type` first, then `event_id`, then its
+    fields.
 
     Raises:
         TypeError: The event has no form on the wire (`ResponseOutputAudioSamples`, which the
@@ -81,7 +82,7 @@ def dump(event: ServerEvent) -> str:
             body[name] = getattr(event, name)
         if isinstance(event, ResponseOutputAudioDelta):
             body["delta"] = binascii.b2a_base64(event.delta, newline=False).decode()
-    return orjson.dumps(body).decode()
+    return orjson.dumps(body)
 
 
 # --- in ------------------------------------------------------------------------------------
