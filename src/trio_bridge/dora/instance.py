@@ -2,7 +2,8 @@
 
 An instance is warm only when a ping has come through every link between its nodes: the first
 moments after attaching are lossy. It is given up as soon as one of its nodes hangs or dies;
-then all of its sessions are told, once, and it is stopped. Other instances do not notice.
+then all of its sessions are told, once, its nodes are killed, and it is stopped. Other
+instances do not notice.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from trio_bridge.dora.link import SessionLink
 from trio_bridge.dora.liveness import Fault, Liveness
 from trio_bridge.dora.node_io import Batch, Inbox, Notice, Outbox, Ping, Stopped
 from trio_bridge.dora.runtime import Runtime
+from trio_bridge.dora.teardown import kill_one_by_one, remove_unheld_segments
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
 from trio_bridge.messages import Failure
 
@@ -35,7 +37,7 @@ READER_GRACE = 1.0
 """Seconds the reading thread has to see the stop of its dataflow; 10 ms is usual."""
 
 STOP_TIMEOUT = 5.0
-"""Seconds a stop may take in all; one that has to kill a stopped node takes 1.6 s."""
+"""Seconds a stop may take in all; one that Dora has to finish with a kill takes 1.6 s."""
 
 log = structlog.get_logger(__name__)
 
@@ -200,11 +202,12 @@ class Instance:
         for link in list(self._sessions.values()):
             link.end(failure)
         with trio.move_on_after(STOP_TIMEOUT):
-            if inbox is not None and self._fault is None:
+            if self._fault is not None:
+                broken = self._fault.node
+                pids = sorted(self.pids.items(), key=lambda item: item[0] != broken)
+                await kill_one_by_one(self._runtime, [pid for _, pid in pids])
+            elif inbox is not None:
                 await self._detach(inbox)
-            if self._fault is not None and self._fault.node in self.pids:
-                # A hung node would make the stop wait for its whole grace.
-                self._runtime.kill(self.pids[self._fault.node])
             if self._runtime.failure is None:
                 await self._runtime.stop(self.name)
             if inbox is not None:
@@ -214,6 +217,8 @@ class Instance:
         for node, pid in self.pids.items():
             if self._runtime.kill(pid):
                 log.warning("a node had to be killed", dataflow=self.name, node=node)
+        if self._fault is not None:
+            remove_unheld_segments()
 
     async def _detach(self, inbox: Inbox) -> None:
         """Leave a dataflow that is well, before it is stopped.

@@ -131,7 +131,7 @@ class Runtime:
     @property
     def attach_environment(self) -> dict[str, str]:
         """What `dora.Node` must find in the environment of the process that attaches."""
-        return {"DORA_ZENOH_CONFIG_OVERLAY": str(self.zenoh_overlay), "RUST_BACKTRACE": "0"}
+        return {"DORA_ZENOH_CONFIG_OVERLAY": str(self.zenoh_overlay)}
 
     def nodes(self) -> list[ProcessId]:
         """The processes of all nodes that the daemon has started."""

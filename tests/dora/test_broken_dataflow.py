@@ -1,0 +1,89 @@
+"""A dataflow that is given up is taken down at little cost to the others."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_bridge.dora.backend import open_dora_backend
+from trio_bridge.dora.lifetime import wait_ended
+from trio_bridge.dora.runtime import open_runtime
+from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.teardown import KILL_INTERVAL, SHARED_MEMORY
+
+pytestmark = pytest.mark.e2e
+
+
+def segments() -> set[str]:
+    return {path.name for path in SHARED_MEMORY.glob("*.zenoh")}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Signals) -> None:
+    """The broken one first; processes and shared memory are gone while the bridge lives on."""
+    async with (
+        open_runtime() as runtime,
+        open_dora_backend(DoraSettings("echo"), runtime=runtime),
+    ):
+        before = segments()
+        async with open_dora_backend(DoraSettings("voice"), runtime=runtime) as backend:
+            pids = dict(backend.instances[0].pids)
+            assert len(pids) == 4
+            ended: list[tuple[str, float]] = []
+
+            async def note(node: str, pid: int) -> None:
+                await wait_ended(pid)
+                ended.append((node, trio.current_time()))
+
+            with trio.fail_after(10):
+                async with trio.open_nursery() as nursery:
+                    for node, pid in pids.items():
+                        nursery.start_soon(note, node, pid)
+                    os.kill(pids["chat"], how)
+                while backend.instances:  # noqa: ASYNC110  it tells nobody
+                    await trio.sleep(0.02)
+            assert ended[0][0] == "chat"
+            times = [at for _, at in ended[1:]]
+            # The first of them may follow at once where the broken one had died by itself.
+            assert all(b - a > KILL_INTERVAL / 2 for a, b in itertools.pairwise(times))
+            # The bridge lets go of the last one a moment after it has left the dataflow.
+            with trio.fail_after(5):
+                while not segments() <= before:  # noqa: ASYNC110  it tells nobody
+                    await trio.sleep(0.02)
+
+
+BRIDGE = """
+import os, signal, trio
+from trio_bridge.dora.backend import open_dora_backend
+from trio_bridge.dora.settings import DoraSettings
+
+async def main():
+    async with open_dora_backend(DoraSettings("echo")) as backend:
+        os.kill(backend.instances[0].pids["echo"], signal.SIGKILL)
+        while backend.instances:
+            await trio.sleep(0.02)
+
+trio.run(main)
+"""
+
+
+async def test_dora_looks_up_no_backtraces(tmp_path: Path) -> None:
+    """Not even where the environment asks for them: it would hold the interpreter lock."""
+    environment = {**os.environ, "RUST_BACKTRACE": "1"}
+    environment.pop("RUST_LIB_BACKTRACE", None)
+    output = tmp_path / "output"
+    with output.open("wb") as said, trio.fail_after(30):
+        await trio.run_process(
+            [sys.executable, "-c", BRIDGE],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+    assert b"backtrace" not in output.read_bytes().lower()
