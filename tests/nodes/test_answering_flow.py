@@ -53,6 +53,7 @@ TOOL = {
         "required": ["city"],
     },
 }
+CLOCK = {**TOOL, "name": "get_time"}
 
 
 def asked(text, **fields):
@@ -103,6 +104,16 @@ async def test_a_conversation(tmp_path):
         *_, call, finish = await until_finished(session)
         assert isinstance(call, ToolCallDone)
         assert (call.name, call.arguments) == ("get_weather", '{"city":"Rome"}')
+
+        both = asked("the weather in Rome and the time in Oslo", tools=(TOOL, CLOCK))
+        session.send(Respond("called twice", both))
+        *events, finish = await until_finished(session)
+        done = [event for event in events if isinstance(event, ToolCallDone)]
+        assert [(call.name, call.arguments) for call in done] == [
+            ("get_weather", '{"city":"Rome"}'),
+            ("get_time", '{"city":"Oslo"}'),
+        ]
+        assert finish.status == "completed"
 
         session.send(Respond("cut", asked("count to one hundred")))
         session.send(Credit("cut", 1.0))

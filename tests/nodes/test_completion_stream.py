@@ -4,11 +4,13 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trio_bridge.messages import ResponseRequest, Usage
 from trio_bridge.nodes.answering import Text, ToolDelta, ToolDone
 from trio_bridge.nodes.completion_stream import ANSWER_MAX, CompletionStream
-from trio_bridge.nodes.prompts import chat_messages, chat_request
+from trio_bridge.nodes.prompts import NO_OUTPUT, chat_messages, chat_request
 
 
 def stream(*chunks, request=None):
@@ -97,6 +99,22 @@ def test_calls_without_an_id_get_one():
     assert (second.name, second.arguments) == ("g", "{}")
 
 
+def test_an_id_that_will_not_do_is_replaced():
+    """One that is too long for the protocol, and one that an earlier call has."""
+    earlier = {"type": "function_call", "call_id": "call_0", "name": "f", "arguments": "{}"}
+    _, given = stream(
+        call("f", "{}", 0, "chatcmpl-tool-" + "0" * 32),
+        call("g", "{}", 1, "call_0"),
+        call("h", "{}", 2, "call_1"),
+        delta("tool_calls"),
+        request=ResponseRequest((earlier,)),
+    )
+    ids = [piece.call_id for piece in given if isinstance(piece, ToolDone)]
+    assert ids[2] == "call_1"
+    assert len({"call_0", *ids}) == 4
+    assert all(len(call_id) <= 32 for call_id in ids)
+
+
 @pytest.mark.parametrize(
     ("chunks", "status", "reason", "code"),
     [
@@ -158,6 +176,88 @@ def test_a_conversation_becomes_messages():
     ]
 
 
+def called(name):
+    return {"type": "function_call", "call_id": name, "name": name, "arguments": "{}"}
+
+
+def output(name):
+    return {"type": "function_call_output", "call_id": name, "output": name.upper()}
+
+
+def shape(*items):
+    """Who says what, briefly: `ab` for an assistant that calls a and b, `A` for a's output."""
+    said = []
+    for message in chat_messages(ResponseRequest(items)):
+        calls = "".join(call["id"] for call in message.get("tool_calls", ()))
+        said.append((message.get("content") or "") + calls)
+    return said
+
+
+ASKED = item("user", {"type": "input_text", "text": "?"})
+TOLD = item("assistant", {"type": "output_text", "text": "!"})
+
+
+@pytest.mark.parametrize(
+    ("items", "messages"),
+    [
+        # Calls made at once stay together, in whatever order their outputs come.
+        ([ASKED, called("a"), called("b"), output("b"), output("a")], ["?", "ab", "A", "B"]),
+        ([ASKED, called("a"), called("b"), output("b"), TOLD], ["?", "ab", *"(B", "!"]),
+        ([ASKED, output("a"), called("a"), TOLD], ["?", "a", "A", "!"]),
+        # Calls made one because of the other do not.
+        ([ASKED, called("a"), output("a"), called("b"), output("b")], ["?", *"aAbB"]),
+        # What was said before the calls belongs to them.
+        ([ASKED, TOLD, called("a"), called("b"), output("b")], ["?", "!ab", *"(B"]),
+        # Somebody spoke while the tool was at work.
+        ([called("a"), ASKED, TOLD, output("a")], [*"aA", "?", "!"]),
+        ([called("a"), TOLD, ASKED, TOLD, TOLD, output("lost")], [*"a(", *"!?!!"]),
+        # A call that was broken off was never made.
+        ([called("a") | {"status": "incomplete"}, ASKED, called("b")], ["?", *"b("]),
+    ],
+)
+def test_calls_and_outputs_in_any_order(items, messages):
+    """Every call stands with its output behind it, as servers demand."""
+    said = [text if text != NO_OUTPUT else "(" for text in shape(*items)]
+    assert said == messages
+
+
+@given(st.permutations([ASKED, TOLD, *map(called, "abc"), *map(output, "abc")]))
+def test_whatever_the_order_servers_can_read_it(items):
+    """Each call once, its output right behind it, and nothing said is lost."""
+    messages = chat_messages(ResponseRequest(tuple(items)))
+    waiting: list[str] = []
+    outputs: list[str] = []
+    for message in messages:
+        if message["role"] == "tool":
+            assert waiting.pop(0) == message["tool_call_id"]
+            outputs.append(message["content"])
+        else:
+            assert waiting == []
+            waiting = [call["id"] for call in message.get("tool_calls", ())]
+    assert waiting == []
+    assert sorted(outputs) == ["A", "B", "C"]
+    texts = [message["content"] for message in messages if message["role"] != "tool"]
+    assert sorted(text for text in texts if text) == ["!", "?"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "required"),
+        ({"type": "function", "name": "f"}, {"type": "function", "function": {"name": "f"}}),
+        ({"type": "mcp", "server_label": "x"}, "auto"),
+    ],
+)
+def test_tool_choices(choice, sent):
+    """Tools that are no functions are not offered, so none can be insisted on."""
+    request = ResponseRequest(
+        (), tools=({"type": "function", "name": "f"},), tool_choice=choice
+    )
+    assert chat_request(request, "m")["tool_choice"] == sent
+
+
 def test_only_what_was_asked_for_is_sent():
     """Limits, temperature and tools appear when they are set, in the server's shapes."""
     assert chat_request(ResponseRequest(()), "m") == {
@@ -179,6 +279,8 @@ def test_only_what_was_asked_for_is_sent():
         parallel_tool_calls=False,
         max_output_tokens=5,
         temperature=0.5,
+        reasoning={"effort": "low"},
+        metadata={"topic": "demo"},
     )
     body = chat_request(request, "m")
     del tool["type"]
@@ -186,3 +288,5 @@ def test_only_what_was_asked_for_is_sent():
     assert body["tool_choice"] == {"type": "function", "function": {"name": "f"}}
     assert (body["max_tokens"], body["temperature"]) == (5, 0.5)
     assert body["parallel_tool_calls"] is False
+    assert body["reasoning_effort"] == "low"
+    assert "metadata" not in body

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from trio_bridge.messages import ResponseRequest, Usage
-from trio_bridge.nodes.answering import Text, ToolDone
+from trio_bridge.nodes.answering import Text, ToolDelta, ToolDone
 from trio_bridge.nodes.completions import Patience, endpoint, open_completions
 
 pytestmark = pytest.mark.e2e
@@ -237,6 +237,111 @@ async def test_asks_again_in_an_older_or_newer_way():
         assert "stream_options" not in body
         assert "max_tokens" not in body
         assert body["max_completion_tokens"] == 9
+
+
+async def test_what_a_server_does_not_take_is_done_without():
+    """One thing at a time, until it answers; then all of that is known at once."""
+    tools = tuple({"type": "function", "name": name} for name in "fg")
+    request = ResponseRequest(
+        REQUEST.items,
+        tools=tools,
+        tool_choice={"type": "function", "name": "g"},
+        parallel_tool_calls=False,
+        temperature=0.8,
+        reasoning={"effort": "high"},
+    )
+    replies = [
+        (400, {"error": {"message": "Unsupported value: 'temperature'"}}),
+        (422, {"detail": [{"loc": ["body", "reasoning_effort"], "msg": "extra inputs"}]}),
+        (400, {"error": "Invalid tool_choice type: 'object'"}),
+        (400, {"error": "parallel_tool_calls is not supported"}),
+        events(*FINE),
+        events(*FINE),
+    ]
+    async with talking_to(*replies) as (server, completions):
+        for _ in range(2):
+            assert (await completions.answer(request, lambda _: None)).status == "completed"
+    assert len(server.requests) == 6
+    for _, body in server.requests[4:]:
+        assert {"temperature", "reasoning_effort", "parallel_tool_calls"}.isdisjoint(body)
+        assert body["tool_choice"] == "required"
+        assert body["tools"] == [{"type": "function", "function": {"name": "g"}}]
+        assert "stream_options" in body
+
+
+async def test_a_refusal_that_was_misread_is_not_remembered():
+    """The request was wrong in another way: the next one is asked in full again."""
+    echo = {"error": {"message": "no messages in {'stream_options': ..., 'temperature': 0.8}"}}
+    request = ResponseRequest(REQUEST.items, temperature=0.8)
+    replies = [(400, echo)] * 3 + [events(*FINE)]
+    async with talking_to(*replies) as (server, completions):
+        finish = await completions.answer(request, lambda _: None)
+        assert finish.failure.code == "llm_failed"
+        assert (await completions.answer(request, lambda _: None)).status == "completed"
+    body = server.requests[-1][1]
+    assert (body["temperature"], "stream_options" in body) == (0.8, True)
+
+
+async def test_several_calls_stream_at_once():
+    """Arguments go out as they come, cut anywhere; each call is whole in the end."""
+    parts = [("a", "f", ""), (None, None, '{"x":'), ("b", "g", '{"y":2'), (None, None, "1}")]
+    indexes = [0, 0, 1, 0]
+    chunks = [
+        delta(
+            tool_calls=[
+                {"index": index, "id": call_id, "function": {"name": name, "arguments": text}}
+            ]
+        )
+        for index, (call_id, name, text) in zip(indexes, parts, strict=True)
+    ]
+    last = delta(tool_calls=[{"index": 1, "function": {"arguments": "}"}}])
+    replies = [events(*chunks, last, delta("tool_calls"), b"[DONE]", cut=5)]
+    async with serving(*replies) as server:
+        finish, given = await ask(server)
+    assert finish.status == "completed"
+    assert given == [
+        ToolDelta("a", "f", ""),
+        ToolDelta("a", "f", '{"x":'),
+        ToolDelta("b", "g", '{"y":2'),
+        ToolDelta("a", "f", "1}"),
+        ToolDelta("b", "g", "}"),
+        ToolDone("a", "f", '{"x":1}'),
+        ToolDone("b", "g", '{"y":2}'),
+    ]
+
+
+async def test_a_connection_cut_in_mid_call():
+    """What was begun stays unfinished: half of the arguments call nothing."""
+
+    async def cut(server, stream, send):
+        await start_events(send)
+        part = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x'}}
+        await send(h11.Data(data=sse(delta(tool_calls=[part]))))
+        raise ConnectionGone
+
+    async with serving(cut) as server:
+        finish, given = await ask(server)
+    assert given == [ToolDelta("a", "f", '{"x')]
+    assert (finish.status, finish.failure.code) == ("failed", "llm_failed")
+
+
+async def test_a_tools_outputs_reach_the_server():
+    """Both calls in one message, the outputs behind it, though they came the other way."""
+    items = (
+        *REQUEST.items,
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": '{"x":1}'},
+        {"type": "function_call", "call_id": "b", "name": "g", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "b", "output": "two"},
+        {"type": "function_call_output", "call_id": "a", "output": "one"},
+    )
+    async with serving(events(*FINE)) as server:
+        await ask(server, ResponseRequest(items))
+    _, assistant, *tools = server.requests[0][1]["messages"]
+    assert [call["id"] for call in assistant["tool_calls"]] == ["a", "b"]
+    assert [(tool["tool_call_id"], tool["content"]) for tool in tools] == [
+        ("a", "one"),
+        ("b", "two"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,22 @@ def test_every_word_has_its_place():
     assert "".join(TEXT[a:b] for a, b in _shares(words)) == TEXT
 
 
+@pytest.mark.parametrize("speed", [0.25, 0.75, 1.0, 1.25, 1.5])
+@pytest.mark.parametrize("voice", [*VOICES, "en-gb", "fr-fr"])
+def test_a_word_begins_where_it_is_heard(voice, speed):
+    """In every voice and at every pace: a truncated answer depends on it."""
+    text = "man, lemon, yellow, arm."
+    made = speak(text, voice, speed)
+    words = time_words(text, made.marks, len(made.samples))
+    tick = engine().sample_rate // 200
+    level = np.abs(made.samples[: len(made.samples) // tick * tick]).reshape(-1, tick).max(1)
+    least = level.max() / 20
+    # After a pause, as every word but the first comes; some voices have pauses in words too.
+    heard = [at for at in range(8, len(level)) if level[at] > least > level[at - 8 : at].max()]
+    for word in words[1:]:
+        assert min(abs(word.first - at * tick) for at in heard) < 0.03 * engine().sample_rate
+
+
 def _shares(words):
     starts = [0, *(word.upto for word in words)]
     return itertools.pairwise(starts)
@@ -79,6 +95,14 @@ def test_voices_of_the_protocol_differ():
 def test_a_voice_is_looked_up_and_never_a_path(asked, given):
     """The protocol's names, the engine's own, and the default for all else."""
     assert engine().resolve(asked) == given
+
+
+def test_every_language_has_its_voice():
+    """By its code, though the engine keeps some under another name."""
+    for language in engine().languages:
+        made = speak("1 2 3", language)
+        assert len(made.samples) > 0, language
+        assert len(speak("1 2 3", f"{language}+f2").samples) > 0, language
 
 
 def test_speed_is_followed_and_clamped():

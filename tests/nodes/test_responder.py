@@ -115,6 +115,86 @@ def test_calls_the_tool_that_is_forced():
     assert answer(user("the weather"), tools=tools, tool_choice="none")[0]
 
 
+CLOCK = {
+    "type": "function",
+    "name": "get_time",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+BOTH = user("Tell me the time in Tokyo, and the weather for two days in Paris")
+
+
+def calls_of(*items, **fields):
+    text, pieces = answer(*items, **fields)
+    assert text == ""
+    done = [piece for piece in pieces if isinstance(piece, ToolDone)]
+    assert len({piece.call_id for piece in done}) == len(done) == len(pieces) // 2
+    return [(piece.name, orjson.loads(piece.arguments)) for piece in done]
+
+
+def test_calls_all_tools_that_are_named():
+    """In the order in which they were, each with what was said about it."""
+    tools = (TIMER, WEATHER, CLOCK)
+    assert calls_of(BOTH, tools=tools) == [
+        ("get_time", {"city": "Tokyo"}),
+        ("get_weather", {"city": "Paris", "unit": "celsius", "days": 2}),
+    ]
+    assert len(calls_of(BOTH, tools=tools, tool_choice="required")) == 2
+    forced = {"type": "function", "name": "get_weather"}
+    assert [name for name, _ in calls_of(BOTH, tools=tools, tool_choice=forced)] == [
+        "get_weather"
+    ]
+
+
+def test_the_most_exact_name_is_meant():
+    """Of names within names the longest, of names alike the one of which more was said."""
+    named = [
+        {"type": "function", "name": name}
+        for name in ("get_timer", "setTimer", "set_timer_volume", "timer")
+    ]
+    assert calls_of(user("set the timer volume"), tools=named) == [("set_timer_volume", {})]
+    assert calls_of(user("please set a timer"), tools=named) == [("setTimer", {})]
+    assert calls_of(user("get the timer"), tools=named) == [("get_timer", {})]
+
+
+def called(name):
+    return {"type": "function_call", "call_id": f"c-{name}", "name": name, "arguments": "{}"}
+
+
+def output(name, text):
+    return {"type": "function_call_output", "call_id": f"c-{name}", "output": text}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_says_what_all_tools_answered(swapped):
+    """Each by its name, in the order of the calls."""
+    outputs = [output("get_time", "noon"), output("get_weather", '{"sky": "clear"}')]
+    items = [BOTH, called("get_time"), called("get_weather"), *outputs[:: -1 if swapped else 1]]
+    text, _ = answer(EARLIER, *items, tools=(WEATHER, CLOCK), tool_choice="required")
+    assert text == "For time, the answer is: noon. For weather, the answer is: sky clear."
+
+
+def test_without_parallel_calls_one_comes_after_the_other():
+    """The second when the first was answered, and then both answers are said."""
+    fields = {"tools": (WEATHER, CLOCK), "parallel_tool_calls": False}
+    items = [EARLIER, BOTH]
+    for name in ("get_time", "get_weather"):
+        assert [found for found, _ in calls_of(*items, **fields)] == [name]
+        items += [called(name), output(name, "fine")]
+    assert answer(*items, **fields)[0].count("fine") == 2
+
+
+def test_a_new_turn_calls_anew():
+    """What was called for an earlier one does not count."""
+    earlier = [BOTH, called("get_time"), output("get_time", "noon")]
+    assert calls_of(*earlier, user("the time in Rome"), tools=(CLOCK,)) == [
+        ("get_time", {"city": "Rome"})
+    ]
+
+
 @pytest.mark.parametrize(
     ("output", "said"),
     [

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_bridge.dora.contract import Float32, Listen, Segment, Speech
+from trio_bridge.dora.contract import Float32, Listen, Segment, Speech, Transcript
 from trio_bridge.nodes import listening
 from trio_bridge.nodes.speech_monitor import Monitor
 
 SAMPLES = Path(__file__).parents[1] / "audio_samples"
 SERVER_VAD = {"type": "server_vad"}
+SEMANTIC_VAD = {"type": "semantic_vad"}
 
 
 def speech(name: str = "go_forward_ten_meters.wav", after_ms: int = 1000) -> Float32:
@@ -32,10 +33,14 @@ def speech(name: str = "go_forward_ten_meters.wav", after_ms: int = 1000) -> Flo
 class Ear:
     """A monitor with one session, and what it has said."""
 
-    def __init__(self, turn_detection: dict[str, Any] | None = SERVER_VAD) -> None:
+    def __init__(
+        self, turn_detection: dict[str, Any] | None = SERVER_VAD, *, transcribed: bool = False
+    ) -> None:
         self.said: list[Speech | Segment] = []
         self.reports: list[str] = []
-        self.monitor = Monitor(lambda _, row: self.said.append(row), self.reports.append)
+        self.monitor = Monitor(
+            lambda _, row: self.said.append(row), self.reports.append, transcribed=transcribed
+        )
         self.seq = 0
         self.op("open")
         self.configure(turn_detection)
@@ -53,6 +58,9 @@ class Ear:
     def hear(self, samples: Float32, chunk: int = 320) -> None:
         for start in range(0, len(samples), chunk):
             self.op("audio", samples=samples[start : start + chunk])
+
+    def understand(self, text: str, utterance_id: str = "u1", event: str = "partial") -> None:
+        self.monitor.take(Transcript("s", utterance_id, event, text))
 
     def commit(self, item_id: str = "item") -> None:
         self.op("commit", data=json.dumps({"item_id": item_id}))
@@ -265,6 +273,69 @@ def test_transcription_settings_reach_the_recogniser() -> None:
     start = ear.said[0]
     assert isinstance(start, Segment)
     assert json.loads(start.data or "") == {"language": "en"}
+
+
+def stop_after(ear: Ear, *understood: str, **kind: str) -> int:
+    """When the turn of a sentence stops, if that was understood just before its end."""
+    samples = speech(after_ms=5000)
+    ear.hear(samples[: 3 * 16_000])
+    for text in understood:
+        ear.understand(text, **kind)
+    ear.hear(samples[3 * 16_000 :])
+    (started, name, _), (stopped, same, at) = ear.speech
+    assert (started, stopped, name) == ("started", "stopped", same)
+    return at
+
+
+def test_a_turn_ends_sooner_when_it_sounds_finished() -> None:
+    whole, half = "go forward ten meters", "go forward ten meters and"
+    stops = {
+        said: stop_after(Ear(SEMANTIC_VAD, transcribed=True), said)
+        for said in (whole, "", half)
+    }
+    assert stops[whole] < stops[""] < stops[half]
+    assert stops[half] - stops[whole] > 3000
+    # The last word counts, whatever was thought before.
+    assert stop_after(Ear(SEMANTIC_VAD, transcribed=True), half, whole) == stops[whole]
+
+
+def test_words_that_come_during_the_silence_count() -> None:
+    ear = Ear(SEMANTIC_VAD, transcribed=True)
+    samples = speech(after_ms=5000)
+    ear.hear(samples[: 3 * 16_000])
+    ear.understand("go forward ten")
+    ear.understand("go forward and")
+    ear.hear(samples[3 * 16_000 : 5 * 16_000])
+    assert [event for event, _, _ in ear.speech] == ["started"]
+    ear.understand("go forward ten meters")
+    ear.hear(samples[5 * 16_000 :][:320])
+    assert ear.speech[-1][::2] == ("stopped", 5010)
+
+
+@pytest.mark.parametrize("eagerness", ["low", "medium", "high"])
+def test_silence_alone_counts_where_nobody_can_judge_the_words(eagerness: str) -> None:
+    """Without a recogniser, after its failure, and in a language that is not known."""
+    detection = {**SEMANTIC_VAD, "eagerness": eagerness}
+    silence = {"low": 800, "medium": 500, "high": 300}[eagerness]
+    fixed = stop_after(Ear({**SERVER_VAD, "silence_duration_ms": silence}))
+    assert stop_after(Ear(detection)) == fixed
+    assert stop_after(Ear(detection, transcribed=True), "and", event="failed") == fixed
+    german = Ear(detection, transcribed=True)
+    german.configure(detection, {"language": "de"})
+    assert stop_after(german, "und dann") == fixed
+
+
+def test_a_transcript_counts_for_its_own_utterance_only() -> None:
+    undecided = stop_after(Ear(SEMANTIC_VAD, transcribed=True))
+    stale = Ear(SEMANTIC_VAD, transcribed=True)
+    assert stop_after(stale, "and", utterance_id="u0") == undecided
+    stale.monitor.take(Transcript("nobody", "u1", "partial", "and"))
+    assert stale.reports == []
+
+
+def test_server_vad_does_not_mind_the_words() -> None:
+    fixed = stop_after(Ear())
+    assert stop_after(Ear(transcribed=True), "go forward and") == fixed
 
 
 def test_lost_rows_are_counted() -> None:

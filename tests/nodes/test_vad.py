@@ -135,10 +135,25 @@ def test_what_is_absent_takes_its_default() -> None:
     assert VadSettings.from_turn_detection(given) == VadSettings()
 
 
-@pytest.mark.parametrize(("eagerness", "ms"), [("low", 800), ("high", 300), (None, 500)])
-def test_eagerness_sets_the_silence(eagerness: str | None, ms: int) -> None:
-    given = {"type": "semantic_vad", "eagerness": eagerness}
-    assert VadSettings.from_turn_detection(given).silence == ms * MS
+def test_a_stop_waits_for_what_the_words_ask() -> None:
+    """How finished they sound may change while the silence lasts."""
+    pcm = np.concatenate([silence(500), recording("go_forward_ten_meters.wav"), silence(5000)])
+    settings = VadSettings.from_turn_detection({"type": "semantic_vad"})
+    stops = {}
+    for finished in (None, 1.0, 0.5, 0.0):
+        vad = VoiceActivity(settings)
+        found = []
+        for i in range(0, len(pcm) - FRAME + 1, FRAME):
+            if vad.speaking:
+                vad.finished = finished
+            if (edge := vad.push(pcm[i : i + FRAME])) is not None:
+                found.append(edge)
+        assert [edge.kind for edge in found] == ["start", "stop"]
+        assert vad.finished is None
+        stops[finished] = found[1].at
+    assert stops[None] - stops[1.0] == 100 * MS
+    assert stops[0.0] - stops[1.0] == 3600 * MS
+    assert stops[1.0] < stops[0.5] < stops[0.0]
 
 
 @settings(max_examples=10, deadline=None)

@@ -86,7 +86,10 @@ class Segment:
 
 @frozen
 class Transcript:
-    """recogniser → bridge. `event`: partial, final, failed."""
+    """recogniser → bridge, and → speech monitor if it is to know what is being said.
+
+    `event`: partial, final, failed. `logprobs`: JSON, `[[token, logprob], …]`.
+    """
 
     session_id: str
     utterance_id: str
@@ -96,6 +99,7 @@ class Transcript:
     wait_ms: float = 0.0
     error_code: str | None = None
     error: str | None = None
+    logprobs: str | None = None
 
 
 @frozen

@@ -20,6 +20,9 @@ away ends there, as incomplete."""
 CALLS_MAX: Final = 128
 """Tool calls in one answer, the most that servers themselves allow."""
 
+CALL_ID_MAX: Final = 32
+"""Characters in a `call_id` that the protocol allows."""
+
 END: Final = "[DONE]"
 
 
@@ -158,10 +161,16 @@ class CompletionStream:
             self._too_long = True
             return self._calls[-1]
         number = index if isinstance(index, int) else len(self._calls)
-        call_id = server_id if isinstance(server_id, str) else f"call_{uuid4().hex[:24]}"
-        call = _Call(number, server_id, call_id)
+        call = _Call(number, server_id, self._call_id(server_id))
         self._calls.append(call)
         return call
+
+    def _call_id(self, server_id: Any) -> str:
+        """The server's own id if it will do: some are too long, or alike in every answer."""
+        known = [call.call_id for call in self._calls]
+        known += [item.get("call_id", "") for item in self.request.items]
+        fits = isinstance(server_id, str) and len(server_id) <= CALL_ID_MAX
+        return server_id if fits and server_id not in known else f"call_{uuid4().hex[:24]}"
 
     def _grow(self, text: str) -> bool:
         self._length += len(text)

@@ -16,6 +16,7 @@ from trio_bridge.messages import Failure, ResponseRequest
 from trio_bridge.nodes.answering import Finish, Give
 from trio_bridge.nodes.completion_stream import CompletionStream
 from trio_bridge.nodes.prompts import chat_request
+from trio_bridge.nodes.server_quirks import REFUSALS, adapted, newly_refused
 
 Json = dict[str, Any]
 
@@ -88,8 +89,8 @@ class Completions:
     model: str | None = None
     patience: Patience = field(factory=Patience)
     _first_model: str | None = field(default=None, init=False)
-    _counts_usage: bool = field(default=True, init=False)
-    _new_limit: bool = field(default=False, init=False)
+    _refused: frozenset[str] = field(default=frozenset(), init=False)
+    """What the server is known not to take; see `server_quirks`."""
 
     async def answer(self, request: ResponseRequest, give: Give) -> Finish:
         """See `Answerer.answer`. Being cancelled closes the connection."""
@@ -102,37 +103,22 @@ class Completions:
         return stream.finish()
 
     async def _run(self, body: Json, stream: CompletionStream) -> None:
+        refused = self._refused
         while True:
-            async with self._asked("POST", "chat/completions", self._adapted(body)) as response:
+            asked = self._asked("POST", "chat/completions", adapted(body, refused))
+            async with asked as response:
                 if response.status_code == 200:
+                    # Only now is it certain that a refusal meant what it seemed to.
+                    self._refused |= refused
                     await self._read(response, stream)
                     return
                 detail = await self._reply(response)
             if response.status_code == 404:
                 self._first_model = None
-            if response.status_code != 400 or not self._learn(detail):
-                raise self._refused(response.status_code, detail)
-
-    def _adapted(self, body: Json) -> Json:
-        """The request without what this server has refused before."""
-        body = dict(body)
-        if not self._counts_usage:
-            del body["stream_options"]
-        if self._new_limit and "max_tokens" in body:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        return body
-
-    def _learn(self, refusal: bytes) -> bool:
-        """Whether a refusal tells something new about the server, so that asking again, now
-        and from here on in another way, is worth it. Old servers cannot count tokens while
-        they stream, new ones have another name for the limit."""
-        if self._counts_usage and b"stream_options" in refusal:
-            self._counts_usage = False
-            return True
-        if not self._new_limit and b"max_completion_tokens" in refusal:
-            self._new_limit = True
-            return True
-        return False
+            helped = newly_refused(body, refused, detail)
+            if response.status_code not in REFUSALS or helped is None:
+                raise self._refusal(response.status_code, detail)
+            refused |= {helped}
 
     async def _read(self, response: httpx2.Response, stream: CompletionStream) -> None:
         """Feed the stream. One scope serves the deadline and the end: the loop is never left
@@ -161,7 +147,7 @@ class Completions:
         async with self._asked("GET", "models") as response:
             reply = await self._reply(response)
         if response.status_code in (401, 403):
-            raise self._refused(response.status_code, reply)
+            raise self._refusal(response.status_code, reply)
         try:
             found = orjson.loads(reply) if response.status_code == 200 else None
         except orjson.JSONDecodeError:
@@ -211,7 +197,7 @@ class Completions:
                     scope.cancel()
         return found
 
-    def _refused(self, status: int, reply: bytes) -> LanguageModelError:
+    def _refusal(self, status: int, reply: bytes) -> LanguageModelError:
         server = f"the language model server at {self._host}"
         code, words = _EXPLAINED.get(status, ("llm_failed", f"answered with status {status}"))
         # What servers say about a key may repeat it.

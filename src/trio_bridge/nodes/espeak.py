@@ -112,6 +112,9 @@ class Espeak:
     sample_rate: int
     languages: frozenset[str]
     variants: dict[str, str]
+    _files: dict[str, str]
+    """Language code → the voice's file: the engine finds a voice by that, not always by the
+    code."""
     _default: str
     _library: ctypes.CDLL
     _lock: threading.Lock
@@ -147,7 +150,9 @@ class Espeak:
         # Kept here: ctypes does not keep it, and the engine calls it for as long as it lives.
         self._callback = _Callback(self._take)
         self._library.espeak_SetSynthCallback(self._callback)
-        self.languages = frozenset(language for language, _ in self._list(None))
+        # The first of a language's voices is the one that it prefers.
+        self._files = dict(reversed(self._list(None)))
+        self.languages = frozenset(self._files)
         self.variants = {}
         for _, identifier in self._list(b"variant"):
             stem = identifier.removeprefix("!v/")
@@ -200,7 +205,9 @@ class Espeak:
 
     def _use(self, name: str, speed: float) -> None:
         if name != self._voice:
-            if self._library.espeak_SetVoiceByName(name.encode()) != _OK:
+            language, plus, variant = name.partition("+")
+            file = f"{self._files[language]}{plus}{variant}"
+            if self._library.espeak_SetVoiceByName(file.encode()) != _OK:
                 raise EngineError(f"espeak-ng cannot load its voice {name!r}")
             self._voice = name
         slowest, fastest = WPM_RANGE

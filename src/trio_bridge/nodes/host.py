@@ -80,6 +80,7 @@ class NodeIO:
 
     Attributes:
         name: What the node calls itself in its acknowledgements.
+        ports: What its inputs stand for, as the dataflow connects them.
         sessions: Tells how many sessions the node holds state for; reported to the bridge.
     """
 
@@ -87,6 +88,7 @@ class NodeIO:
     _inbox: Inbox
     _outbox: Outbox
     _outputs: frozenset[str]
+    ports: frozenset[str] = frozenset()
     sessions: Callable[[], int] = field(default=lambda: 0)
     _inputs: dict[str, _Input] = field(factory=dict, init=False)
     _tokens: dict[str, None] = field(factory=dict, init=False)
@@ -194,7 +196,11 @@ class NodeIO:
 
 @asynccontextmanager
 async def open_node(
-    name: str, *, outputs: Collection[str] | None = None, node: DoraNode | None = None
+    name: str,
+    *,
+    outputs: Collection[str] | None = None,
+    inputs: Collection[str] | None = None,
+    node: DoraNode | None = None,
 ) -> AsyncGenerator[NodeIO, None]:
     """Attach to the dataflow that started this process.
 
@@ -204,6 +210,7 @@ async def open_node(
     Args:
         name: What the node calls itself in its acknowledgements: its id in the dataflow.
         outputs: The outputs there are; read from the dataflow when left out.
+        inputs: Likewise.
         node: Something else to attach to, for tests.
 
     Leaving the context sends what still waits. SIGTERM ends the iteration as a stop does.
@@ -213,11 +220,13 @@ async def open_node(
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     if node is None:
         attached = Node()
-        if outputs is None:
-            outputs = attached.node_config()["outputs"]
+        config = attached.node_config()
+        outputs = config["outputs"] if outputs is None else outputs
+        inputs = config["inputs"] if inputs is None else inputs
         node = cast("DoraNode", attached)  # its stub leaves `Optional` out
     prepare(ROWS.values())
-    io = NodeIO(name, Inbox(node), Outbox(node), frozenset(outputs or ROWS))
+    ports = frozenset(map(port_of, inputs or ()))
+    io = NodeIO(name, Inbox(node), Outbox(node), frozenset(outputs or ROWS), ports)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(io.run)

@@ -3,7 +3,8 @@
 An *utterance* is audio that gets one transcript. With turn detection it opens where speech
 starts and ends with the silence that was asked for, or with a commit. Without (push-to-talk) it
 opens with the first audio and ends with a commit. From its first sample on, its audio goes to
-the recogniser as it comes in.
+the recogniser as it comes in, and what it understands comes back while speech goes on: how
+long a silence has to be may depend on it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 from attrs import define, field
 
 from trio_bridge.audio.pcm import float32_to_pcm16, pcm16_to_float32
-from trio_bridge.dora.contract import SAMPLE_RATE, Float32, Segment, Speech
+from trio_bridge.dora.contract import SAMPLE_RATE, Float32, Segment, Speech, Transcript
+from trio_bridge.nodes.turn_ending import how_finished
 from trio_bridge.nodes.vad import FRAME, MS, Edge, Int16, VadSettings, VoiceActivity
 
 Out = Callable[[Speech | Segment], None]
@@ -44,14 +46,23 @@ class _Utterance:
 
 @define
 class Listener:
-    """One session's ear. Positions are samples of its audio clock, which never turns back."""
+    """One session's ear. Positions are samples of its audio clock, which never turns back.
+
+    Args:
+        session_id: Whose it is.
+        out: Takes the rows.
+        report: Takes what an operator should know.
+        transcribed: Whether a recogniser's transcripts come back.
+    """
 
     session_id: str
     out: Out
     report: Callable[[str], None]
+    transcribed: bool = False
     _vad: VoiceActivity = field(factory=VoiceActivity, init=False)
     _detecting: bool = field(default=True, init=False)
     _transcription: str | None = field(default=None, init=False)
+    _language: str | None = field(default=None, init=False)
     _kept: deque[Int16] = field(factory=lambda: deque(maxlen=KEPT // FRAME), init=False)
     _tail: Int16 = field(factory=lambda: np.zeros(0, np.int16), init=False)
     _used: int = field(default=0, init=False)
@@ -77,12 +88,14 @@ class Listener:
         """
         try:
             settings: dict[str, Any] = json.loads(data)
-            transcription = json.dumps(settings.get("transcription"))
+            transcription: dict[str, Any] = settings.get("transcription") or {}
+            language = transcription.get("language")
             detection: dict[str, Any] | None = settings.get("turn_detection")
             vad = None if detection is None else VadSettings.from_turn_detection(detection)
         except (AttributeError, TypeError, OverflowError) as exc:
             raise ValueError(f"not a configuration: {exc}") from exc
-        self._transcription = transcription
+        self._transcription = json.dumps(settings.get("transcription"))
+        self._language = None if language is None else str(language)
         if vad is None:
             self._detecting = False
             return
@@ -104,6 +117,11 @@ class Listener:
             else:
                 self._push_to_talk(frame)
         self._flush()
+
+    def transcript(self, row: Transcript) -> None:
+        """The recogniser has understood so much of an utterance, or has failed."""
+        if self._utterance is not None and self._utterance.id == row.utterance_id:
+            self._judge(row.text if row.event != "failed" else None)
 
     def commit(self, item_id: str) -> None:
         """End the utterance for `item_id`. With none open, what is kept is the utterance."""
@@ -140,6 +158,7 @@ class Listener:
         if self._utterance is None:
             if edge is not None and edge.kind == "start":
                 begin = self._open(edge.at - self._vad.settings.padding)
+                self._judge("" if self.transcribed else None)
                 self._say("started", begin)
             return
         self._sending.append(self._kept[-1])
@@ -162,6 +181,9 @@ class Listener:
                 f"session {self.session_id}: an utterance is longer than "
                 f"{LONGEST_PUSH // SAMPLE_RATE} s, the rest is not transcribed"
             )
+
+    def _judge(self, words: str | None) -> None:
+        self._vad.finished = None if words is None else how_finished(words, self._language)
 
     def _open(self, begin: int) -> int:
         """Open an utterance with what is kept from `begin` on; gives where it really begins."""

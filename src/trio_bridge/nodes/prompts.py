@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from attrs import define, field
 
 from trio_bridge.messages import ResponseRequest
 from trio_bridge.nodes.answering import content_text
@@ -21,6 +24,8 @@ def chat_request(request: ResponseRequest, model: str) -> Json:
         body["max_tokens"] = request.max_output_tokens
     if request.temperature is not None:
         body["temperature"] = request.temperature
+    if request.reasoning and request.reasoning.get("effort"):
+        body["reasoning_effort"] = request.reasoning["effort"]
     if tools := [_tool(tool) for tool in request.tools if _is_function(tool)]:
         body["tools"] = tools
         body["tool_choice"] = _tool_choice(request.tool_choice)
@@ -32,8 +37,10 @@ def chat_request(request: ResponseRequest, model: str) -> Json:
 def chat_messages(request: ResponseRequest) -> list[Json]:
     """The conversation, oldest first.
 
-    Each call is followed by its output, wherever that stood, as servers demand; items without
-    words, and outputs without a call, are left out.
+    Calls made at once are one message, with the words said before them, and all their outputs
+    follow, wherever those stood, as servers demand. A call that comes after an output was made
+    because of it. Items without words, calls that were broken off, and outputs without a call
+    are left out.
     """
     outputs = {
         item.get("call_id"): str(item.get("output") or "")
@@ -43,24 +50,53 @@ def chat_messages(request: ResponseRequest) -> list[Json]:
     messages: list[Json] = []
     if request.instructions.strip():
         messages.append({"role": "system", "content": request.instructions})
-    calling: Json | None = None
-    answers: list[Json] = []
+    said = _Said()
     for item in request.items:
-        kind = item.get("type")
-        if kind == "function_call":
-            if calling is None:
-                calling = {"role": "assistant", "content": None, "tool_calls": []}
-            calling["tool_calls"].append(_call(item))
-            output = outputs.get(item.get("call_id"), NO_OUTPUT)
-            answers.append(
-                {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
-            )
-        elif kind == "message" and (message := _message(item)):
-            # Calls made one after the other belong to one message.
-            messages += [calling, *answers] if calling else []
-            calling, answers = None, []
-            messages.append(message)
-    return messages + ([calling, *answers] if calling else [])
+        match item.get("type"):
+            case "function_call" if item.get("status") != "incomplete":
+                if said.answered:
+                    messages += said.messages(outputs)
+                    said = _Said()
+                said.calls.append(item)
+            case "function_call_output":
+                said.answered |= any(
+                    call.get("call_id") == item.get("call_id") for call in said.calls
+                )
+            case "message" if message := _message(item):
+                messages += said.messages(outputs)
+                said = _Said()
+                if message["role"] == "assistant":
+                    said.text = message["content"]
+                else:
+                    messages.append(message)
+    return messages + said.messages(outputs)
+
+
+@define
+class _Said:
+    """What an assistant did at a time: words, then calls."""
+
+    text: str | None = None
+    calls: list[Json] = field(factory=list)
+    answered: bool = False
+    """An output of one of the calls has been seen."""
+
+    def messages(self, outputs: Mapping[Any, str]) -> list[Json]:
+        """One message, and the outputs of its calls."""
+        if not self.calls:
+            return [{"role": "assistant", "content": self.text}] if self.text else []
+        calls = [_call(call) for call in self.calls]
+        return [
+            {"role": "assistant", "content": self.text, "tool_calls": calls},
+            *(
+                {
+                    "role": "tool",
+                    "tool_call_id": call["id"],
+                    "content": outputs.get(call["id"], NO_OUTPUT),
+                }
+                for call in calls
+            ),
+        ]
 
 
 def _message(item: Json) -> Json | None:
@@ -102,4 +138,7 @@ def _tool(tool: Json) -> Json:
 def _tool_choice(choice: str | Json) -> str | Json:
     if isinstance(choice, str):
         return choice
+    if choice.get("type") != "function":
+        # Tools of other kinds are none of this node's: it cannot be made to call one.
+        return "auto"
     return {"type": "function", "function": {"name": choice.get("name")}}

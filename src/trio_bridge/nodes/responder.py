@@ -7,7 +7,7 @@ mean nothing to it; tools, tool choice and the output limit do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -29,6 +29,7 @@ from trio_bridge.nodes.answering import (
 )
 from trio_bridge.nodes.number_words import find_numbers, say_number
 from trio_bridge.nodes.tool_arguments import ArgumentFiller
+from trio_bridge.nodes.tool_choice import Turn, choose_calls, name_words
 
 Json = dict[str, Any]
 
@@ -47,9 +48,6 @@ ABILITIES: Final = (
     " and call the tools of this session."
 )
 
-_LITTLE_WORDS = frozenset(
-    {"get", "set", "fetch", "do", "run", "call", "make", "the", "a", "of"}
-)
 _GREETING = re.compile(r"^(hello|hi|hey|good (morning|afternoon|evening))\b", re.IGNORECASE)
 _HELP = re.compile(r"\b(help|what can you do|who are you)\b", re.IGNORECASE)
 _COUNT = re.compile(r"\bcount\b", re.IGNORECASE)
@@ -87,14 +85,16 @@ class Responder:
 
 def respond(request: ResponseRequest, now: datetime) -> Iterator[Piece]:
     """What to answer, a word or a call at a time. Pure: same in, same out, but for call ids."""
-    last = request.items[-1] if request.items else {}
-    if last.get("type") == "function_call_output":
-        yield from _say(request, f"The answer is: {_in_words(last.get('output'))}.")
-        return
     heard = _heard(request)
-    tool = _tool(request, heard or "")
-    if tool is not None:
-        yield from _call(tool, heard or "", now)
+    turn = Turn.of(request)
+    # An output without its call was wanted from somewhere: nothing is called on top of it.
+    known = all(name for name, _ in turn.answers)
+    calls = choose_calls(request, heard or "", turn.called) if known else []
+    if calls:
+        for tool, said in calls:
+            yield from _call(tool, said, now)
+    elif turn.answers:
+        yield from _say(request, _results(turn.answers))
     else:
         yield from _say(request, _reply(heard, now))
 
@@ -150,6 +150,17 @@ def _say(request: ResponseRequest, text: str) -> Iterator[Text]:
         yield Text(word)
 
 
+def _results(answers: Sequence[tuple[str, Any]]) -> str:
+    """What the tools answered; with several, which of them did."""
+    if len(answers) == 1:
+        return f"The answer is: {_in_words(answers[0][1])}."
+    words = (" ".join(name_words(name)) or "another tool" for name, _ in answers)
+    return " ".join(
+        f"For {name}, the answer is: {_in_words(output)}."
+        for name, (_, output) in zip(words, answers, strict=True)
+    )
+
+
 def _in_words(output: Any) -> str:
     """A tool's output as it can be spoken: JSON loses its brackets and quotes."""
     text = str(output if output is not None else "").strip()
@@ -174,34 +185,6 @@ def _flat(value: Any) -> str:
             return "nothing"
         case _:
             return str(value)
-
-
-def _tool(request: ResponseRequest, heard: str) -> Json | None:
-    """The tool to call: the one that is forced, else the one that was named."""
-    tools = [
-        tool
-        for tool in request.tools
-        if tool.get("type") == "function" and isinstance(tool.get("name"), str)
-    ]
-    choice = request.tool_choice
-    if choice == "none" or not tools:
-        return None
-    if isinstance(choice, dict):
-        return next((tool for tool in tools if tool["name"] == choice.get("name")), None)
-    words = set(_words(heard))
-    named = [tool for tool in tools if _name_words(tool["name"]) <= words]
-    # The most exact name wins: `set_timer_volume` over `set_timer`.
-    best = max(named, key=lambda tool: len(_name_words(tool["name"])), default=None)
-    return tools[0] if best is None and choice == "required" else best
-
-
-def _name_words(name: str) -> set[str]:
-    words = set(_words(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)))
-    return words - _LITTLE_WORDS or words
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
 
 
 def _call(tool: Json, heard: str, now: datetime) -> Iterator[Piece]:

@@ -1,5 +1,8 @@
 """The speech monitor: `listen` in, `speech` and `segment` out, many sessions in one process.
 
+With an input `transcript`, fed by the recogniser that gets its segments, it ends a turn under
+`semantic_vad` by what was said; without, by silence alone.
+
 `python -m trio_bridge.nodes.speech_monitor`
 """
 
@@ -12,7 +15,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.contract import Listen, Segment, Speech
+from trio_bridge.dora.contract import Listen, Segment, Speech, Transcript
 from trio_bridge.nodes.host import open_node
 from trio_bridge.nodes.listening import Listener
 
@@ -29,12 +32,14 @@ class Monitor:
     """All sessions' listeners.
 
     Attributes:
+        transcribed: Whether a recogniser's transcripts come back.
         lost: Numbers missing in the rows of all sessions. Their audio is missing too, so the
             sessions' clocks are behind by as much.
     """
 
     send: Send
     report: Callable[[str], None] = complain
+    transcribed: bool = False
     lost: int = field(default=0, init=False)
     _listeners: dict[str, Listener] = field(factory=dict, init=False)
     _expected: dict[str, int] = field(factory=dict, init=False)
@@ -43,13 +48,21 @@ class Monitor:
         """How many sessions are open."""
         return len(self._listeners)
 
-    def take(self, row: Listen) -> None:
-        """Take the next row; rows for sessions that are not open are dropped."""
+    def take(self, row: Listen | Transcript) -> None:
+        """Take the next row from either port; one for a session that is not open is dropped."""
+        if isinstance(row, Listen):
+            self._listen(row)
+        elif row.session_id in self._listeners:
+            self._listeners[row.session_id].transcript(row)
+
+    def _listen(self, row: Listen) -> None:
         session_id = row.session_id
         if row.op == "open":
             if session_id in self._listeners:
                 self._listeners[session_id].close()
-            self._listeners[session_id] = Listener(session_id, self._out, self.report)
+            self._listeners[session_id] = Listener(
+                session_id, self._out, self.report, self.transcribed
+            )
             self._expected[session_id] = row.seq + 1
             return
         listener = self._listeners.get(session_id)
@@ -93,7 +106,7 @@ class Monitor:
 async def main() -> None:
     """Serve the dataflow until it stops."""
     async with open_node("speech_monitor") as io:
-        monitor = Monitor(io.send)
+        monitor = Monitor(io.send, transcribed="transcript" in io.ports)
         io.sessions = monitor.sessions
         async for batch in io:
             for row in batch.rows:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from pocketsphinx import Vad
 
 from trio_bridge.dora.contract import SAMPLE_RATE
+from trio_bridge.nodes.turn_silence import TurnSilence
 
 Int16 = NDArray[np.int16]
 
@@ -66,13 +67,6 @@ QUIETEST_DB: Final = -66.0
 PADDING_MAX_MS: Final = 5_000
 """The longest prefix padding honoured; more than the audio that a session keeps."""
 
-SILENCE_MS: Final = 500
-"""Silence that ends a turn when the client names none. Recordings of fluent speech hold pauses
-of 200 ms that the detector calls silence."""
-
-EAGERNESS_MS: Final = {"low": 800, "medium": 500, "auto": 500, "high": 300}
-"""Silence that ends a turn under `semantic_vad`, by eagerness."""
-
 _LEVELS: Final = (
     (0.25, 0, 4, 3.0),
     (0.45, 1, 5, 4.0),
@@ -89,7 +83,7 @@ class VadSettings:
     needed: int = 6
     margin_db: float = 6.0
     padding: int = 300 * MS
-    silence: int = SILENCE_MS * MS
+    silence: TurnSilence = field(factory=TurnSilence)
 
     @classmethod
     def from_turn_detection(cls, turn_detection: dict[str, Any]) -> VadSettings:
@@ -99,11 +93,6 @@ class VadSettings:
             value = turn_detection.get(key)
             return default if value is None else float(value)
 
-        silence = float(SILENCE_MS)
-        if turn_detection.get("type") == "semantic_vad":
-            silence = EAGERNESS_MS.get(str(turn_detection.get("eagerness")), SILENCE_MS)
-        else:
-            silence = number("silence_duration_ms", SILENCE_MS)
         threshold = number("threshold", 0.5)
         _, mode, needed, margin = next(row for row in _LEVELS if threshold < row[0])
         padding = min(max(number("prefix_padding_ms", 300), 0.0), PADDING_MAX_MS)
@@ -112,7 +101,7 @@ class VadSettings:
             needed=needed,
             margin_db=margin,
             padding=round(padding) * MS,
-            silence=max(round(silence) * MS, UNBROKEN * FRAME),
+            silence=TurnSilence.from_turn_detection(turn_detection),
         )
 
 
@@ -153,6 +142,9 @@ class VoiceActivity:
 
     settings: VadSettings = field(factory=VadSettings)
     speaking: bool = field(default=False, init=False)
+    finished: float | None = field(default=None, init=False)
+    """How finished the words of this speech sound, as far as anybody can tell; the silence that
+    ends it depends on it."""
     clock: int = field(default=0, init=False)
     """Samples judged so far: the end of the last frame, on the session's clock."""
     _vad: Vad = field(init=False)
@@ -174,6 +166,7 @@ class VoiceActivity:
     def forget(self) -> None:
         """No speech is under way: the audio so far was committed, cleared or ended."""
         self.speaking = False
+        self.finished = None
         self._recent.clear()
 
     def push(self, frame: Int16) -> Edge | None:
@@ -184,7 +177,8 @@ class VoiceActivity:
         if self.speaking:
             if self._in_a_row >= UNBROKEN:
                 self._last_active = self.clock
-            if self.clock - self._last_active >= self.settings.silence:
+            wait = self.settings.silence.after(self.finished)
+            if self.clock - self._last_active >= wait * MS:
                 self.forget()
                 return Edge("stop", self.clock)
             return None
