@@ -26,7 +26,9 @@ def test_an_exception_becomes_a_code(exc: Exception, code: int, error_code: str)
     assert "secret" not in f"{ending.reason}{ending.error}"
 
 
-@pytest.mark.parametrize(("code", "close"), [("session_overrun", 1013), ("gone", 1011)])
+@pytest.mark.parametrize(
+    ("code", "close"), [("session_expired", 1001), ("session_overrun", 1013), ("gone", 1011)]
+)
 def test_a_failure_that_was_told_becomes_a_code(code: str, close: int) -> None:
     """It is not told twice."""
     assert ending_of(Failure(code, "why")) == Ending(close, "why")

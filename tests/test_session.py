@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_bridge.audio.encodings import CODINGS, Encoding
 from trio_bridge.backend import Emit, Handler, InProcessBackend
 from trio_bridge.closing import Ending
 from trio_bridge.errors import TransportClosed
@@ -40,7 +41,9 @@ from trio_bridge.transport import MemoryTransport, memory_transport_pair
 Commands = trio.MemoryReceiveChannel[Command]
 
 
-def make_session(handler: Handler, *, resume_window: float = 0.0, lead: float = 2.0) -> Session:
+def make_session(
+    handler: Handler, *, resume_window: float = 0.0, lead: float = 2.0, **engine_settings: Any
+) -> Session:
     backend = InProcessBackend(handler)
     engine = RealtimeEngine(
         session_id="sess_test",
@@ -50,6 +53,7 @@ def make_session(handler: Handler, *, resume_window: float = 0.0, lead: float = 
         now=trio.current_time(),
         expires_at=4_000_000_000,
         lead=lead,
+        **engine_settings,
     )
     return Session("sess_test", engine, backend, SessionLimits(resume_window=resume_window))
 
@@ -446,3 +450,137 @@ async def test_a_transcript_reaches_the_client(autojump_clock: MockClock) -> Non
         done = await peer.until("conversation.item.input_audio_transcription.completed")
         assert done["transcript"] == "hello"
         await peer.transport.close()
+
+
+def listening_by_hand(encoding: str) -> dict[str, Any]:
+    audio = {"format": {"type": f"audio/{encoding}"}}
+    return {
+        "type": "realtime",
+        "audio": {"input": {"turn_detection": None, **audio}, "output": audio},
+    }
+
+
+@pytest.mark.parametrize("law", ["pcmu", "pcma"])
+async def test_telephone_speech_both_ways(law: Encoding, autojump_clock: MockClock) -> None:
+    """G.711 in becomes 16 kHz for the backend, what it says leaves as G.711; and both can be
+    retrieved as they went over the wire."""
+    heard: list[Any] = []
+
+    async def handler(commands: Commands, emit: Emit) -> None:
+        async for command in commands:
+            match command:
+                case InputAudio(samples, rate):
+                    assert rate == 16_000
+                    heard.append(samples)
+                case Commit(item_id):
+                    await emit(Transcript("u", "hm", final=True, item_id=item_id))
+                case Respond(response_id):
+                    t = np.arange(22_050) / 22_050
+                    samples = (0.5 * np.sin(2 * np.pi * 300 * t)).astype(np.float32)
+                    await emit(AudioDelta(response_id, samples, 22_050, "hm"))
+                    await emit(ResponseFinished(response_id))
+
+    coding = CODINGS[law]
+    t = np.arange(8_000) / 8_000
+    spoken = coding.encode((0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32))
+    session = make_session(handler)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.send("session.update", session=listening_by_hand(law))
+        for start in range(0, len(spoken), 160):
+            frame = base64.b64encode(spoken[start : start + 160]).decode()
+            await peer.send("input_audio_buffer.append", audio=frame)
+        await peer.send("input_audio_buffer.commit")
+        question = (await peer.until("conversation.item.done"))["item"]["id"]
+        await peer.send("response.create")
+        said = b""
+        while (event := await peer.next())["type"] != "response.done":
+            if event["type"] == "response.output_audio.delta":
+                said += base64.b64decode(event["delta"])
+        answer = event["response"]["output"][0]["id"]
+        usage = event["response"]["usage"]
+        retrieved = []
+        for item_id in (question, answer):
+            await peer.send("conversation.item.retrieve", item_id=item_id)
+            item = (await peer.until("conversation.item.retrieved"))["item"]
+            retrieved.append(base64.b64decode(item["content"][0]["audio"]))
+        await peer.transport.close()
+    whole = np.concatenate(heard)
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    assert len(whole) == 16_000
+    assert np.abs(whole - tone)[400:-400].max() < 0.02
+    assert len(said) == 8_000
+    assert retrieved == [spoken, said]
+    assert usage["input_token_details"]["audio_tokens"] == 10
+    assert usage["output_token_details"]["audio_tokens"] == 20
+
+
+async def test_the_input_format_may_change_in_the_middle(autojump_clock: MockClock) -> None:
+    """What was heard so far is heard to its end; the clock goes on."""
+    total = [0]
+
+    async def handler(commands: Commands, emit: Emit) -> None:
+        async for command in commands:
+            if isinstance(command, InputAudio):
+                total[0] += len(command.samples)
+
+    session = make_session(handler)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        for encoding, size in (
+            ("pcm", 48_001),
+            ("pcmu", 8_000),
+            ("pcma", 4_000),
+            ("pcm", 9_600),
+        ):
+            await peer.send("session.update", session=listening_by_hand(encoding))
+            audio = base64.b64encode(bytes(size)).decode()
+            await peer.send("input_audio_buffer.append", audio=audio)
+        await peer.send("input_audio_buffer.commit")
+        await peer.until("conversation.item.done")
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.transport.close()
+    assert total == [16_000 * (1 + 1 + 0.5 + 0.2)]
+
+
+async def test_a_session_ends_when_its_time_is_up(autojump_clock: MockClock) -> None:
+    """With the response that is under way, an error that says so, and close 1001."""
+    session = make_session(speaking(1e6), max_seconds=120.0)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        began = trio.current_time()
+        await peer.ask()
+        assert (await peer.until("response.done"))["response"]["status"] == "failed"
+        error = (await peer.until("error"))["error"]
+        code, reason = await closed(peer.transport)
+    assert trio.current_time() - began == pytest.approx(120.0)
+    assert error["code"] == "session_expired"
+    assert (code, reason) == (1001, "Your session hit the maximum duration of 2 minutes.")
+
+
+async def test_audio_that_is_let_go_is_said_so_once(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the log; the item keeps its text and has no audio."""
+    session = make_session(idle, audio_limit=10_000)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.send("session.update", session=listening_by_hand("pcm"))
+        for _ in range(3):
+            audio = base64.b64encode(bytes(9_600)).decode()
+            await peer.send("input_audio_buffer.append", audio=audio)
+            await peer.send("input_audio_buffer.commit")
+        items = [(await peer.until("conversation.item.done"))["item"]["id"] for _ in range(3)]
+        kept = []
+        for item_id in items:
+            await peer.send("conversation.item.retrieve", item_id=item_id)
+            content = (await peer.until("conversation.item.retrieved"))["item"]["content"][0]
+            assert "transcript" in content
+            kept.append("audio" in content)
+        await peer.transport.close()
+    assert kept == [False, False, True]
+    assert capsys.readouterr().out.count("the oldest audio") == 1

@@ -116,3 +116,78 @@ def test_an_unknown_flag_is_refused():
     """A flag that sets nothing is a mistake of the program, and said to be one."""
     with pytest.raises(SettingsError, match=r"server\.prot"):
         load_settings(flags={"server.prot": 1})
+
+
+def test_models_are_a_table_of_the_users_own(config):
+    """Names and patterns, in the order of the file; the environment adds to them."""
+    text = '[models]\n"gpt-4.1*" = "voice"\n"echo*" = "echo"\n'
+    environ = {"TRIO_BRIDGE_MODELS": "echo*=mine.yml, loop = echo,"}
+    models = load_settings(config_path=config(text), environ=environ).models
+    assert list(models.items()) == [
+        ("gpt-4.1*", "voice"),
+        ("echo*", "mine.yml"),
+        ("loop", "echo"),
+    ]
+
+
+def test_lists_and_switches(config):
+    """A list is a list in a file, and separated by commas in the environment."""
+    text = '[server]\ncors_origins = ["http://127.0.0.1:5173"]\nstrict = true\n'
+    server = load_settings(config_path=config(text)).server
+    assert server.cors_origins == ("http://127.0.0.1:5173",)
+    assert server.strict
+    environ = {
+        "TRIO_BRIDGE_SERVER_CORS_ORIGINS": "https://a.example, null",
+        "TRIO_BRIDGE_SERVER_STRICT": "no",
+    }
+    server = load_settings(config_path=config(text), environ=environ).server
+    assert server.cors_origins == ("https://a.example", "null")
+    assert not server.strict
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[models]\nloop = 1\n", "models.loop must be a str"),
+        ('[models]\nloop = ""\n', "'loop' = ''"),
+        ("[modles]\nloop = 1\n", "did you mean models?"),
+        ('[server]\ncors_origins = "*"\n', "must be a list of str"),
+        ('[server]\ncors_origins = ["https://a.example/"]\n', "without a path"),
+        ("[server]\nstrict = 1\n", "server.strict must be a bool"),
+    ],
+)
+def test_a_mistake_in_models_lists_and_switches_is_named(config, text, words):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config_path=config(text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("TRIO_BRIDGE_MODELS", "echo", "'echo' is not MODEL=DATAFLOW"),
+        ("TRIO_BRIDGE_MODELS", "=echo", "must name a model"),
+        ("TRIO_BRIDGE_MODLES", "a=b", "did you mean TRIO_BRIDGE_MODELS?"),
+        ("TRIO_BRIDGE_SERVER_STRICT", "perhaps", "server.strict"),
+        ("TRIO_BRIDGE_SERVER_CORS_ORIGINS", "example.com", "server.cors_origins"),
+    ],
+)
+def test_a_mistake_in_their_variables_is_named(name, value, words):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={name: value})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_secret_is_never_shown(config):
+    """Neither in the settings' own words nor in what is said of a bad one."""
+    settings = load_settings(environ={"TRIO_BRIDGE_SERVER_SECRET": "correct horse battery"})
+    assert settings.server.secret == "correct horse battery"  # noqa: S105
+    assert "horse" not in repr(settings)
+    with pytest.raises(SettingsError, match="at least 16 characters") as caught:
+        load_settings(environ={"TRIO_BRIDGE_SERVER_SECRET": "horse"})
+    assert "horse" not in str(caught.value)
+    with pytest.raises(SettingsError, match="must be a str") as caught:
+        load_settings(config_path=config("[server]\nsecret = 1234567890123456\n"))
+    assert "1234" not in str(caught.value)

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
@@ -75,6 +76,16 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="port to listen on; 0: any free one (8080)")
     serve.add_argument("--dataflow", metavar="NAME|PATH", help="what answers (voice)")
     serve.add_argument("--config", metavar="FILE.toml", help="settings; flags win over it")
+    serve.add_argument(
+        "--strict",
+        action="store_true",
+        default=None,
+        help="refuse fields that the protocol does not know",
+    )
+    serve.add_argument("--tls-cert", metavar="FILE.pem", help="speak TLS, as this certificate")
+    serve.add_argument(
+        "--tls-key", metavar="FILE.pem", help="its private key, if that is in another file"
+    )
     serve.add_argument("--log-format", choices=("console", "json"), help="(console)")
     serve.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), help="(info)"
@@ -84,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("file", nargs="?", metavar="FILE.wav", help="speech; -: the microphone")
     what.add_argument("--text", help="say this in writing instead")
     talk.add_argument("--url", default="ws://127.0.0.1:8080/v1/realtime", metavar="WS")
+    talk.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE.pem",
+        help="certificates to trust, at a wss:// URL",
+    )
     talk.add_argument("--save", metavar="REPLY.wav", help="write the spoken answer to a file")
     talk.add_argument("--json", action="store_true", help="print a JSON object per event")
     return parser
@@ -108,6 +125,9 @@ def _serve(options: argparse.Namespace) -> int:
         flags={
             "server.host": options.host,
             "server.port": options.port,
+            "server.strict": options.strict,
+            "server.tls_cert": options.tls_cert,
+            "server.tls_key": options.tls_key,
             "dora.dataflow": options.dataflow,
             "log.format": options.log_format,
             "log.level": options.log_level,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from trio_bridge.errors import BackendBroken, BackendUnavailable, BridgeError
+from trio_bridge.errors import BackendBroken, BackendUnavailable, BridgeError, KeyRefused
 from trio_bridge.messages import Failure
 
 REASON_BYTES = 123
@@ -34,13 +34,14 @@ GOING_AWAY = Ending(1001, "the server is shutting down")
 CLIENT_TOO_SLOW = Ending(1008, "the client does not read what it is sent")
 
 
-TRY_AGAIN = {"session_overrun", "no_capacity"}
-"""Failures that need not happen again on the next try: close code 1013."""
+CODES = {"session_expired": 1001, "session_overrun": 1013, "no_capacity": 1013}
+"""Close codes of failures by their own: 1001 for a session that has run its course, 1013 for
+what need not happen again on the next try. All others get 1011."""
 
 
 def ending_of(failure: Failure) -> Ending:
     """The end that a failure means which the client has been told of already."""
-    return Ending(1013 if failure.code in TRY_AGAIN else 1011, failure.message)
+    return Ending(CODES.get(failure.code, 1011), failure.message)
 
 
 def ending_for(exc: BaseException) -> Ending:
@@ -56,6 +57,9 @@ def ending_for(exc: BaseException) -> Ending:
         return Ending(1013, str(exc), "no_capacity", str(exc))
     if isinstance(exc, BackendBroken):
         return Ending(1011, str(exc), "backend_failed", str(exc))
+    if isinstance(exc, KeyRefused):
+        reason = "invalid_request_error.invalid_api_key"
+        return Ending(3000, reason, "invalid_api_key", str(exc))
     if isinstance(exc, BridgeError):
         return Ending(1011, str(exc), "server_error", str(exc))
     sentence = "The server had an error while serving this session."

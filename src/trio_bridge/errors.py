@@ -15,6 +15,10 @@ class AddressError(BridgeError):
     """The address to listen on cannot be had (in use, not ours, not permitted)."""
 
 
+class KeyRefused(BridgeError):
+    """A client's key is forged or has expired. The message does not repeat it."""
+
+
 class RuntimeFailed(BridgeError):
     """The Dora runtime (coordinator or daemon) did not start, or died."""
 

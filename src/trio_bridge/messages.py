@@ -16,6 +16,8 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
+from trio_bridge.audio.encodings import Encoding
+
 Samples: TypeAlias = NDArray[np.float32]
 
 
@@ -78,6 +80,7 @@ class ResponseRequest:
     speed: float = 1.0
     max_output_tokens: int | None = None
     temperature: float | None = None
+    reasoning: dict[str, Any] | None = None
     model: str = ""
     metadata: dict[str, str] | None = None
 
@@ -95,11 +98,12 @@ class Configure:
 
 
 @frozen
-class MicrophonePcm:
-    """Input audio as the client sent it. The session turns it into `InputAudio`; no backend
-    sees it."""
+class MicrophoneAudio:
+    """Input audio as the client sent it, in whole samples. The session turns it into
+    `InputAudio`; no backend sees it."""
 
-    pcm: bytes
+    data: bytes
+    encoding: Encoding = "pcm"
     sample_rate: int = 24_000
 
 
@@ -146,7 +150,7 @@ class Credit:
     seconds: float
 
 
-ListenCommand: TypeAlias = Configure | MicrophonePcm | InputAudio | Commit | Clear
+ListenCommand: TypeAlias = Configure | MicrophoneAudio | InputAudio | Commit | Clear
 """Commands that must reach the backend in the order in which they were given."""
 
 Command: TypeAlias = ListenCommand | Respond | Cancel | Credit
@@ -172,12 +176,21 @@ class SpeechStopped:
 
 
 @frozen
+class Logprob:
+    """A token of a transcript, and the natural logarithm of how probable it was."""
+
+    token: str
+    logprob: float
+
+
+@frozen
 class Transcript:
     """What was heard so far (`final` false; the whole text, not a difference) or for good.
 
     `item_id` is set when the utterance was ended by a `Commit`, otherwise the utterance is
-    known from `SpeechStarted`. `wait_ms` tells how long it waited for a free recogniser.
-    A transcript may overtake the speech event of its utterance.
+    known from `SpeechStarted`. `wait_ms` tells how long it waited for a free recogniser;
+    `logprobs` come with a final transcript, where the recogniser knows them. A transcript may
+    overtake the speech event of its utterance.
     """
 
     utterance_id: str
@@ -186,6 +199,7 @@ class Transcript:
     item_id: str | None = None
     wait_ms: float = 0.0
     failure: Failure | None = None
+    logprobs: tuple[Logprob, ...] | None = None
 
 
 @frozen

@@ -1,8 +1,9 @@
 """From what the engine says to the messages that one client is sent.
 
 Speech arrives here as the synthesiser made it, at its own rate; it is resampled as one stream
-per content part, so that no chunk edge can be heard, and leaves as PCM16 in the session's
-output rate.
+per content part, so that no chunk edge can be heard, and leaves in the response's output
+format. What leaves is what is kept of an item's sound: when an item that was retrieved gets
+here, all that was said before it has been encoded.
 """
 
 from __future__ import annotations
@@ -10,38 +11,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-from attrs import define, field
+from attrs import define, evolve, field
 from numpy.typing import NDArray
 
-from trio_bridge.audio.pcm import float32_to_pcm16
+from trio_bridge.audio.encodings import CODINGS, Coding
 from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.closing import Ending, ending_of
-from trio_bridge.realtime import wire
 from trio_bridge.realtime.events import (
+    ConversationItemRetrieved,
     ResponseOutputAudioDelta,
     ResponseOutputAudioDone,
     ResponseOutputAudioSamples,
     ServerEvent,
 )
+from trio_bridge.realtime.recordings import Recordings
 from trio_bridge.realtime.step import Step
+from trio_bridge.realtime.wire import Codec
 
-OUTPUT_RATE = 24_000
+OUTPUT_RATE = CODINGS["pcm"].sample_rate
 """Hz, mono: the one PCM rate of the Realtime API."""
 
-DELTA_SAMPLES = OUTPUT_RATE // 2
-"""The longest delta, half a second (32 kB as base64): far below the smallest frame limit seen
-in a client (1 MiB), and short enough that an interruption is not stuck behind one."""
+DELTA_SECONDS = 0.5
+"""The longest delta (32 kB of PCM16 as base64): far below the smallest frame limit seen in a
+client (1 MiB), and short enough that an interruption is not stuck behind one."""
 
 
 @define
 class Outgoing:
-    """What a session has to say to its client, message by message.
+    """What a session has to say to its client, message by message, in the client's dialect.
 
     A message stays the next one until it has been sent, so that none is lost when a transport
     goes away in the middle.
     """
 
     _encoder: SpeechEncoder
+    _codec: Codec
     _messages: Iterator[bytes | Ending] = field(factory=lambda: iter(()), init=False)
     _next: bytes | Ending | None = field(default=None, init=False)
 
@@ -61,22 +65,31 @@ class Outgoing:
 
     def _dumped(self, step: Step) -> Iterator[bytes | Ending]:
         for event in self._encoder.encode(step.events):
-            yield wire.dump(event)
+            message = self._codec.dump(event)
+            if message is not None:
+                yield message
         if step.close is not None:
             yield ending_of(step.close)
 
 
 @define
 class SpeechEncoder:
-    """Engine events in, events as they stand on the wire out."""
+    """Engine events in, events as they stand on the wire out.
+
+    Args:
+        next_event_id: Names the deltas.
+        recordings: Where the sound of the conversation's items is kept.
+    """
 
     _next_event_id: Callable[[], str]
+    _recordings: Recordings
     _part: tuple[str, int] | None = field(default=None, init=False)
-    _rate: int = field(default=OUTPUT_RATE, init=False)
+    _coding: Coding = field(default=CODINGS["pcm"], init=False)
     _resampler: StreamResampler | None = field(default=None, init=False)
 
     def encode(self, events: Iterable[ServerEvent]) -> Iterator[ServerEvent]:
-        """Pass everything on, speech as deltas of at most `DELTA_SAMPLES`.
+        """Pass everything on, speech as deltas of at most `DELTA_SECONDS`, and items that were
+        retrieved with their audio.
 
         The look-ahead of the filter is flushed before a part's `output_audio.done`.
         """
@@ -86,6 +99,8 @@ class SpeechEncoder:
             elif isinstance(event, ResponseOutputAudioDone):
                 yield from self._tail(event)
                 yield event
+            elif isinstance(event, ConversationItemRetrieved):
+                yield evolve(event, item=self._recordings.shown(event.item))
             else:
                 yield event
 
@@ -94,12 +109,14 @@ class SpeechEncoder:
         if part != self._part:
             # A part without its `done` was cut off; what is left of it is not wanted.
             self._part = part
+            self._coding = CODINGS[event.encoding]
             self._resampler = None
-        if self._resampler is None or event.sample_rate != self._rate:
+        if self._resampler is None or event.sample_rate != self._resampler.rate_in:
             if self._resampler is not None:
                 yield from self._deltas(event, self._resampler.flush())
-            self._rate = event.sample_rate
-            self._resampler = StreamResampler(event.sample_rate, OUTPUT_RATE, quality="fast")
+            self._resampler = StreamResampler(
+                event.sample_rate, self._coding.sample_rate, quality="fast"
+            )
         yield from self._deltas(event, self._resampler.process(event.samples))
 
     def _tail(self, event: ResponseOutputAudioDone) -> Iterator[ServerEvent]:
@@ -113,12 +130,15 @@ class SpeechEncoder:
         event: ResponseOutputAudioSamples | ResponseOutputAudioDone,
         samples: NDArray[np.float32],
     ) -> Iterator[ServerEvent]:
-        for start in range(0, len(samples), DELTA_SAMPLES):
+        longest = int(self._coding.sample_rate * DELTA_SECONDS)
+        for start in range(0, len(samples), longest):
+            delta = self._coding.encode(samples[start : start + longest])
+            self._recordings.add(event.item_id, delta)
             yield ResponseOutputAudioDelta(
                 event_id=self._next_event_id(),
                 response_id=event.response_id,
                 item_id=event.item_id,
                 output_index=event.output_index,
                 content_index=event.content_index,
-                delta=float32_to_pcm16(samples[start : start + DELTA_SAMPLES]),
+                delta=delta,
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from types import MappingProxyType
 
@@ -20,24 +20,28 @@ from attrs import define, field
 
 from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.backend import Backend
-from trio_bridge.closing import GOING_AWAY
-from trio_bridge.doors import http as http_door
+from trio_bridge.closing import GOING_AWAY, ending_for
 from trio_bridge.doors import realtime as realtime_door
-from trio_bridge.doors.exchange import HttpRequest, HttpResponse
+from trio_bridge.doors.exchange import HttpRequest, HttpResponse, error_response
 from trio_bridge.doors.front import serve_connection
-from trio_bridge.errors import AddressError
+from trio_bridge.doors.http import Site, Status
+from trio_bridge.doors.keys import Keys
+from trio_bridge.doors.minting import Mint
+from trio_bridge.doors.origins import Origins
+from trio_bridge.doors.realtime import Handshake
+from trio_bridge.doors.tls import server_context
+from trio_bridge.errors import AddressError, KeyRefused, TransportClosed
+from trio_bridge.models import Models, open_models
 from trio_bridge.outgoing import OUTPUT_RATE
-from trio_bridge.realtime.config import SessionConfig
-from trio_bridge.realtime.engine import RealtimeEngine
+from trio_bridge.realtime.engine import MAX_SECONDS, RealtimeEngine
 from trio_bridge.realtime.ids import Ids
+from trio_bridge.realtime.problems import ProtocolError
+from trio_bridge.realtime.wire import Codec
 from trio_bridge.session import LISTEN_RATE, Session, SessionLimits
 from trio_bridge.settings import Settings
 from trio_bridge.transport import Transport
 
 log = structlog.get_logger(__name__)
-
-SESSION_SECONDS = 60 * 60
-"""How long a session may last at most, as the Realtime API says."""
 
 BACKLOG = 512
 """Connections the kernel may hold for us: a storm of a few hundred is answered, not refused."""
@@ -54,25 +58,40 @@ class Bridge:
     """A running server. Sessions come and go by themselves; `drain` ends them all."""
 
     settings: Settings
-    _backend: Backend
+    _models: Models
     _handlers: trio.Nursery
     address: tuple[str, int] = field(init=False)
     """Where it listens: host and port."""
 
+    _keys: Keys = field(init=False)
+    _origins: Origins = field(init=False)
+    _site: Site = field(init=False)
     _started_at: float = field(factory=trio.current_time, init=False)
     _sessions: dict[str, Session] = field(factory=dict, init=False)
     _empty: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _shutdown: trio.Event = field(factory=trio.Event, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        server = self.settings.server
+        self._keys = Keys(server.secret) if server.secret else Keys()
+        self._origins = Origins(server.cors_origins)
+        mint = Mint(self._keys, lambda: int(time.time()), strict=server.strict)
+        models = (realtime_door.DEFAULT_MODEL, *self._models.named)
+        self._site = Site(self._status, mint, models)
+
     @property
     def url(self) -> str:
         """Where the Realtime API is, e.g. `ws://127.0.0.1:8080/v1/realtime`."""
-        return f"ws://{self._netloc}/v1/realtime"
+        return f"{'wss' if self._secure else 'ws'}://{self._netloc}/v1/realtime"
 
     @property
     def http_url(self) -> str:
         """The server's root, e.g. `http://127.0.0.1:8080`."""
-        return f"http://{self._netloc}"
+        return f"{'https' if self._secure else 'http'}://{self._netloc}"
+
+    @property
+    def _secure(self) -> bool:
+        return bool(self.settings.server.tls_cert)
 
     @property
     def _netloc(self) -> str:
@@ -92,23 +111,32 @@ class Bridge:
         """Wait until `shutdown` has been called."""
         await self._shutdown.wait()
 
-    def open_session(self, transport: Transport, *, model: str = "trio-bridge") -> Session:
-        """Begin a session over `transport`; it lives in the server, not in the caller."""
+    def open_session(
+        self, transport: Transport, *, handshake: Handshake | None = None
+    ) -> Session:
+        """Begin a session over `transport`; it lives in the server, not in the caller.
+
+        `handshake` is what the client asked for; default: nothing in particular.
+        """
+        asked = handshake or Handshake()
         ids = Ids()
         session_id = ids.session()
         server = self.settings.server
+        backend = self._models.backend_for(asked.model)
         engine = RealtimeEngine(
             session_id=session_id,
-            model=model,
-            config=SessionConfig(),
-            capabilities=self._backend.capabilities,
+            model=asked.model,
+            config=asked.config,
+            capabilities=backend.capabilities,
             now=trio.current_time(),
-            expires_at=int(time.time()) + SESSION_SECONDS,
+            expires_at=int(time.time() + MAX_SECONDS),
             lead=server.lead,
             ids=ids,
+            strict=asked.strict,
         )
         limits = SessionLimits(resume_window=server.resume_window)
-        session = Session(session_id, engine, self._backend, limits)
+        codec = Codec(asked.dialect, strict=asked.strict)
+        session = Session(session_id, engine, backend, limits, codec=codec)
         session.attach(transport)
         self._sessions[session_id] = session
         self._handlers.start_soon(self._run_session, session)
@@ -134,26 +162,49 @@ class Bridge:
 
     def admit(self, request: HttpRequest) -> HttpResponse | None:
         """Refuse a WebSocket before its upgrade, or let it pass (None)."""
+        refusal = self._origins.refusal(request)
+        if refusal is not None:
+            return refusal
         if not realtime_door.serves(request.path):
-            return http_door.answer(request, self._status())
+            return self._site.answer(request)
+        if "call_id" in request.query:
+            return error_response(
+                501, "Calls (WebRTC and SIP) are not served here.", code="not_implemented"
+            )
         return None
 
     async def http(self, request: HttpRequest) -> HttpResponse:
         """Answer a plain HTTP request."""
-        return http_door.answer(request, self._status())
+        response = self._origins.refusal(request) or self._origins.preflight(request)
+        return self._origins.shared(request, response or self._site.answer(request))
 
     async def websocket(self, request: HttpRequest, transport: Transport) -> None:
         """Serve one WebSocket until its session has let go of it."""
-        model = realtime_door.handshake(request).model
-        session = self.open_session(transport, model=model)
+        strict = self.settings.server.strict
+        try:
+            asked = realtime_door.handshake(request, self._keys, now=time.time(), strict=strict)
+        except KeyRefused as exc:
+            await self._turn_away(transport, exc)
+            return
+        session = self.open_session(transport, handshake=asked)
         await session.released(transport)
 
-    def _status(self) -> http_door.Status:
-        return http_door.Status(
-            healthy=self._backend.healthy,
+    async def _turn_away(self, transport: Transport, exc: KeyRefused) -> None:
+        # After the upgrade, as the live service does: clients can read no HTTP status.
+        ending = ending_for(exc)
+        problem = ProtocolError(str(exc), code=ending.error_code)
+        message = Codec().dump(problem.to_event(Ids().event()))
+        if message is not None:
+            with suppress(TransportClosed):
+                await transport.send(message)
+        await transport.close(ending.code, ending.reason)
+
+    def _status(self) -> Status:
+        return Status(
+            healthy=self._models.healthy,
             active_sessions=len(self._sessions),
             uptime=trio.current_time() - self._started_at,
-            details=self._backend.status(),
+            details=self._models.status(),
         )
 
     # --- life ---
@@ -167,24 +218,27 @@ class Bridge:
 
 async def _house(
     settings: Settings,
-    backends: AbstractAsyncContextManager[Backend],
+    models: AbstractAsyncContextManager[Models],
     task_status: trio.TaskStatus[Bridge],
 ) -> None:
+    server = settings.server
     with trio.CancelScope() as shield:
-        # The address first: a port in use is said at once, not after a dataflow has started.
-        listeners = await _listen(settings.server.host, settings.server.port)
+        # Certificate and address first: what is wrong with them is said at once, not after a
+        # dataflow has started.
+        tls = server_context(server.tls_cert, server.tls_key)
+        listeners = await _listen(server.host, server.port)
         async with (
             _closing(listeners),
-            backends as backend,
+            models as opened,
             trio.open_nursery() as handlers,
         ):
-            bridge = Bridge(settings, backend, handlers)
+            bridge = Bridge(settings, opened, handlers)
             _make_filters()
             async with trio.open_nursery() as acceptors:
                 await acceptors.start(
                     partial(
                         trio.serve_listeners,
-                        partial(serve_connection, app=bridge),
+                        partial(serve_connection, app=bridge, tls=tls),
                         listeners,
                         handler_nursery=handlers,
                     )
@@ -195,7 +249,7 @@ async def _house(
                 task_status.started(bridge)
                 await bridge.wait_shutdown()
                 acceptors.cancel_scope.cancel()
-            drain = settings.server.drain_timeout
+            drain = server.drain_timeout
             shield.deadline = trio.current_time() + drain + STOP_TIMEOUT
             with trio.move_on_after(drain) as patience:
                 await bridge._drain()  # noqa: SLF001
@@ -241,22 +295,23 @@ async def open_bridge(
     """Run a server inside an `async with`; leaving it drains and stops everything.
 
     Args:
-        settings: Where to listen, which dataflow, and so on. Default: `Settings()`.
-        backend: Answers the sessions instead of a Dora dataflow; stays the caller's.
+        settings: Where to listen, which dataflows, and so on. Default: `Settings()`.
+        backend: Answers all sessions, instead of Dora dataflows; stays the caller's.
 
     Yields:
         The server, listening.
 
     Raises:
         AddressError: The address cannot be had.
-        DataflowError: The dataflow is wrong or did not come up.
+        DataflowError: A dataflow is wrong or did not come up.
+        SettingsError: A file of the certificate cannot be used.
         RuntimeFailed: Dora's coordinator or daemon did not start.
     """
     settings = settings or Settings()
     try:
         async with trio.open_nursery() as nursery:
-            backends = nullcontext(backend) if backend else _dora(settings)
-            bridge: Bridge = await nursery.start(_house, settings, backends)
+            models = nullcontext(Models(backend)) if backend else open_models(settings)
+            bridge: Bridge = await nursery.start(_house, settings, models)
             try:
                 yield bridge
             finally:
@@ -279,13 +334,6 @@ async def serve(
     async with open_bridge(settings, backend=backend) as bridge:
         task_status.started(bridge)
         await bridge.wait_shutdown()
-
-
-def _dora(settings: Settings) -> AbstractAsyncContextManager[Backend]:
-    # Not imported at the top: a server with a backend of its own needs no Dora.
-    from trio_bridge.dora.backend import open_dora_backend
-
-    return open_dora_backend(settings.dora)
 
 
 def _sole(group: BaseExceptionGroup[BaseException]) -> BaseException:

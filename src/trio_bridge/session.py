@@ -1,7 +1,7 @@
 """One session: a nursery with four sibling tasks, joined by bounded channels.
 
-    transport ─► reader ──► engine ──► mic channel ──► forwarder (24 → 16 kHz) ─► backend
-                              ▲   └──► outbound channel ──► sender (→ 24 kHz) ─► transport
+    transport ─► reader ──► engine ──► mic channel ──► forwarder (→ 16 kHz) ─► backend
+                              ▲   └──► outbound channel ──► sender (→ its format) ─► transport
               backend ─► event pump
 
 Reader and pump both step the engine. A step is synchronous, and its whole result is handed on
@@ -17,7 +17,7 @@ import structlog
 import trio
 from attrs import define, field, frozen
 
-from trio_bridge.audio.pcm import pcm16_to_float32
+from trio_bridge.audio.encodings import CODINGS
 from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.closing import (
@@ -38,13 +38,13 @@ from trio_bridge.messages import (
     Failure,
     InputAudio,
     ListenCommand,
-    MicrophonePcm,
+    MicrophoneAudio,
     Samples,
 )
 from trio_bridge.outgoing import Outgoing, SpeechEncoder
-from trio_bridge.realtime import wire
 from trio_bridge.realtime.engine import RealtimeEngine, Step
 from trio_bridge.realtime.problems import ProtocolError
+from trio_bridge.realtime.wire import Codec
 from trio_bridge.transport import Transport
 
 log = structlog.get_logger(__name__)
@@ -67,10 +67,6 @@ MESSAGES_IN_A_ROW = 32
 
 LISTEN_RATE = 16_000
 """Hz: what every backend hears."""
-
-PIECE_BYTES = 48_000
-"""Input audio is resampled in pieces of at most a second with a checkpoint between, so that a
-15 MiB append (0.3 s of work) delays nobody else's audio."""
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds that the last error event and the close frame may take, together."""
@@ -102,6 +98,7 @@ class Session:
     _engine: RealtimeEngine
     _backend: Backend
     _limits: SessionLimits = field(factory=SessionLimits)
+    _codec: Codec = field(factory=Codec)
     ending: Ending | None = field(default=None, init=False)
     """How it ended, once it is ending."""
 
@@ -121,6 +118,7 @@ class Session:
     def __attrs_post_init__(self) -> None:
         pair = trio.open_memory_channel[Step | Ending](OUTBOUND_STEPS)
         self._outbound, self._outbound_end = pair
+        self._engine.conversation.recordings.on_let_go = self._audio_let_go
 
     # --- transports ------------------------------------------------------------------------
 
@@ -228,8 +226,10 @@ class Session:
             return
         if ending.error_code is not None and ending.error is not None:
             event = self._engine.failure(ending.error_code, ending.error)
-            with suppress(TransportClosed):
-                await line.transport.send(wire.dump(event))
+            message = self._codec.dump(event)
+            if message is not None:
+                with suppress(TransportClosed):
+                    await line.transport.send(message)
         await line.transport.close(ending.code, ending.reason)
         self._drop(line)
 
@@ -271,7 +271,7 @@ class Session:
     def _take(self, frame: str | bytes) -> Step:
         now = trio.current_time()
         try:
-            event = wire.load(frame)
+            event = self._codec.load(frame)
         except ProtocolError as problem:
             return self._engine.reject(problem, now)
         return self._engine.receive(event, now)
@@ -288,14 +288,19 @@ class Session:
         with mic:
             async for command in mic:
                 match command:
-                    case MicrophonePcm(pcm, rate):
-                        if resampler is None:
+                    case MicrophoneAudio(data, encoding, rate):
+                        if resampler is None or resampler.rate_in != rate:
+                            if resampler is not None:
+                                self._hear(resampler.flush())
                             resampler = StreamResampler(rate, LISTEN_RATE, quality="best")
-                        for start in range(0, len(pcm), PIECE_BYTES):
+                        coding = CODINGS[encoding]
+                        # A second at a time with a checkpoint between: a 15 MiB append, 0.3 s
+                        # of work, delays nobody else's audio.
+                        for start in range(0, len(data), coding.bytes_per_second):
                             if start:
                                 await trio.lowlevel.checkpoint()
-                            piece = pcm16_to_float32(pcm[start : start + PIECE_BYTES])
-                            self._hear(resampler.process(piece))
+                            piece = data[start : start + coding.bytes_per_second]
+                            self._hear(resampler.process(coding.decode(piece)))
                     case Commit() | Clear():
                         if resampler is not None:
                             # The filter's look-ahead belongs to this turn, and to its clock.
@@ -309,7 +314,8 @@ class Session:
             self._command(InputAudio(samples, LISTEN_RATE))
 
     async def _sender(self) -> None:
-        outgoing = Outgoing(SpeechEncoder(self._engine.ids.event))
+        recordings = self._engine.conversation.recordings
+        outgoing = Outgoing(SpeechEncoder(self._engine.ids.event, recordings), self._codec)
         with self._outbound_end:
             while self.ending is None:
                 line = await self._attached()
@@ -366,6 +372,9 @@ class Session:
             if isinstance(event, BackendLost) or not self._has_room or self._lost:
                 return event
             self._hand_on(self._engine.report(event, trio.current_time()))
+
+    def _audio_let_go(self) -> None:
+        log.info("the oldest audio of a session is not kept", session_id=self.id)
 
     # --- stepping the engine ---------------------------------------------------------------
 

@@ -1,16 +1,20 @@
 """What can be set, in one tree: defaults, then a TOML file, then the environment, then flags.
 
 In the file each section is a table (`[server]`), in the environment a key is
-`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands.
+`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands. The table
+`[models]` is different: its keys are the user's own, and `TRIO_BRIDGE_MODELS` holds it whole.
 
 The environment also speaks to the nodes of a dataflow (`TRIO_BRIDGE_LLM_URL` and the like).
-Those variables are theirs: they are passed on, not read here. Secrets are only ever among them.
+Those variables are theirs: they are passed on, not read here.
+
+A key that `repr` does not show is a secret: no message repeats its value.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +26,7 @@ import typed_settings
 from attrs import Attribute, Factory, field, frozen
 from attrs.validators import ge, in_, le, min_len
 from cattrs.errors import CattrsError
+from typed_settings.converters import to_bool
 from typed_settings.exceptions import TsError
 from typed_settings.loaders import DictLoader
 
@@ -35,6 +40,14 @@ NODE_PREFIXES = ("LLM_", "ASR_", "TTS_", "VAD_", "NODE_")
 
 LOG_FORMATS = ("console", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+MODELS = "models"
+"""The table whose keys are names and patterns of models."""
+
+SECRET_LENGTH = 16
+"""Characters a secret has at least. Whoever holds a key can try secrets on it at leisure."""
+
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")
 
 MAX_FILE_BYTES = 1024 * 1024
 """A configuration is a page of text; what is larger is another file by mistake."""
@@ -50,6 +63,26 @@ def _number(_instance: object, attribute: Attribute[float], value: float) -> Non
         raise ValueError(f"'{attribute.name}' must be a number: {value}")
 
 
+def _origins(_instance: object, attribute: Attribute[Any], value: tuple[str, ...]) -> None:
+    for origin in value:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"'{attribute.name}' must hold origins such as https://app.example.com, "
+                f"without a path: {origin!r}"
+            )
+
+
+def _secret(_instance: object, attribute: Attribute[str], value: str) -> None:
+    if value and len(value) < SECRET_LENGTH:
+        raise ValueError(f"'{attribute.name}' must have at least {SECRET_LENGTH} characters")
+
+
+def _dataflows(_instance: object, _attribute: object, value: Mapping[str, str]) -> None:
+    for model, dataflow in value.items():
+        if not model or not dataflow:
+            raise ValueError(f"{model!r} = {dataflow!r} must name a model and a dataflow")
+
+
 @frozen
 class ServerSettings:
     """The server itself.
@@ -60,6 +93,13 @@ class ServerSettings:
         drain_timeout: Seconds that open sessions have to end when the server stops.
         resume_window: Seconds that a session outlives its connection. 0: not at all.
         lead: Seconds that outgoing audio may be ahead of real time. `inf`: not paced.
+        strict: Fields that the protocol does not know are errors, instead of ignored.
+        secret: What ephemeral keys are signed with; the same on all replicas. Empty: a random
+            one for each process.
+        cors_origins: The web pages that may use the server, besides its own, by their origin;
+            `*`: any.
+        tls_cert: The PEM file with the certificate. Empty: no TLS.
+        tls_key: The PEM file with its private key. Empty: it is in `tls_cert`.
     """
 
     host: str = field(default="127.0.0.1", validator=min_len(1))
@@ -67,6 +107,11 @@ class ServerSettings:
     drain_timeout: float = field(default=3.0, validator=[_finite, ge(0), le(3600)])
     resume_window: float = field(default=0.0, validator=[_finite, ge(0), le(3600)])
     lead: float = field(default=2.0, validator=[_number, ge(0.1)])
+    strict: bool = False
+    secret: str = field(default="", repr=False, validator=_secret)
+    cors_origins: tuple[str, ...] = field(default=(), validator=_origins)
+    tls_cert: str = ""
+    tls_key: str = ""
 
 
 @frozen
@@ -86,17 +131,22 @@ class LogSettings:
 
 @frozen
 class Settings:
-    """Everything that can be set, with its defaults."""
+    """Everything that can be set, with its defaults.
+
+    `models` chooses the dataflow by the model that a client asks for: a name, or a pattern with
+    `*` and `?`, → a dataflow as in `dora.dataflow`, which answers all other models.
+    """
 
     server: ServerSettings = Factory(ServerSettings)
     dora: DoraSettings = Factory(DoraSettings)
     log: LogSettings = Factory(LogSettings)
+    models: dict[str, str] = field(factory=dict, validator=_dataflows)
 
 
 SECTIONS: dict[str, type] = {
     section.name: section.type
     for section in attrs.fields(attrs.resolve_types(Settings))
-    if section.type is not None
+    if section.type is not None and attrs.has(section.type)
 }
 """Section → its class."""
 
@@ -148,7 +198,14 @@ def _structure(values: dict[str, dict[str, Any]], origin: str) -> Settings:
 def _reason(values: dict[str, dict[str, Any]]) -> str | None:
     """What is wrong, in the validator's own words: typed-settings keeps them to itself."""
     converter = cattrs.Converter(detailed_validation=False)
+    converter.register_structure_hook(bool, lambda value, _: to_bool(value))
     for section, given in values.items():
+        if section == MODELS:
+            try:
+                Settings(models=given)
+            except ValueError as exc:
+                return f"{MODELS}: {exc}"
+            continue
         for key, value in given.items():
             try:
                 converter.structure({key: value}, SECTIONS[section])
@@ -175,28 +232,39 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path}: not TOML: {exc}") from exc
     for section, values in document.items():
-        if section not in KEYS:
-            raise SettingsError(f"{path}: unknown section [{section}]{_hint(section, KEYS)}")
+        if section != MODELS and section not in KEYS:
+            hint = _hint(section, (*KEYS, MODELS))
+            raise SettingsError(f"{path}: unknown section [{section}]{hint}")
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: '{section}' must be a table, [{section}]")
         for key, value in values.items():
+            where = f"{path}: {section}.{key}"
+            if section == MODELS:
+                _check_toml_type(where, "", value)
+                continue
             if key not in KEYS[section]:
                 hint = _hint(key, KEYS[section])
                 raise SettingsError(f"{path}: unknown key '{key}' in [{section}]{hint}")
-            _check_toml_type(f"{path}: {section}.{key}", section, key, value)
+            attribute = getattr(attrs.fields(SECTIONS[section]), key)
+            _check_toml_type(where, attribute.default, value, shown=bool(attribute.repr))
     return document
 
 
-def _check_toml_type(where: str, section: str, key: str, value: object) -> None:
+def _check_toml_type(where: str, default: object, value: object, *, shown: bool = True) -> None:
     # A converter made for the environment takes "8080" for a number and 1 for a text. A file
     # has types of its own, and one that is wrong is a mistake.
-    default = getattr(getattr(Settings(), section), key)
-    wanted = (int, float) if isinstance(default, float) else type(default)
-    if isinstance(value, bool) is not isinstance(default, bool) or not isinstance(
-        value, wanted
-    ):
-        kind = "number" if isinstance(default, int | float) else type(default).__name__
-        raise SettingsError(f"{where} must be a {kind}: {value!r}")
+    if isinstance(default, tuple):
+        fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        kind = "list of str"
+    elif isinstance(default, bool):
+        fits, kind = isinstance(value, bool), "bool"
+    elif isinstance(default, int | float):
+        wanted = (int, float) if isinstance(default, float) else int
+        fits, kind = isinstance(value, wanted) and not isinstance(value, bool), "number"
+    else:
+        fits, kind = isinstance(value, str), "str"
+    if not fits:
+        raise SettingsError(f"{where} must be a {kind}" + (f": {value!r}" if shown else ""))
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -205,16 +273,32 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         for section, keys in KEYS.items()
         for key in keys
     }
+    models = f"{ENVIRONMENT_PREFIX}{MODELS}".upper()
     layer: dict[str, dict[str, Any]] = {}
     for name, value in environ.items():
-        if name in known:
+        if name == models:
+            layer[MODELS] = dict(_pair(name, word) for word in _words(value))
+        elif name in known:
             section, key = known[name]
-            layer.setdefault(section, {})[key] = value
+            listed = isinstance(getattr(attrs.fields(SECTIONS[section]), key).default, tuple)
+            layer.setdefault(section, {})[key] = _words(value) if listed else value
         elif name.startswith(ENVIRONMENT_PREFIX):
             rest = name.removeprefix(ENVIRONMENT_PREFIX)
             if not rest.startswith(NODE_PREFIXES):
-                raise SettingsError(f"environment: {name} sets nothing{_hint(name, known)}")
+                hint = _hint(name, (*known, models))
+                raise SettingsError(f"environment: {name} sets nothing{hint}")
     return layer
+
+
+def _words(value: str) -> list[str]:
+    return [word for part in value.split(",") if (word := part.strip())]
+
+
+def _pair(name: str, word: str) -> tuple[str, str]:
+    model, equals, dataflow = (part.strip() for part in word.partition("="))
+    if not equals:
+        raise SettingsError(f"environment: {name}: {word!r} is not MODEL=DATAFLOW")
+    return model, dataflow
 
 
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 async def echo(transport):
     while True:
-        await transport.send(await transport.receive())
+        await transport.send((await transport.receive()).encode())
 
 
 @define
@@ -90,7 +90,7 @@ async def test_what_is_no_event_is_refused(served, message):
     """A server of another protocol is told apart from one that has a fault."""
 
     async def babble(transport):
-        await transport.send(message)
+        await transport.send(message.encode())
         await transport.receive()
 
     async with connect(await served(babble)) as connection:
@@ -107,3 +107,24 @@ async def test_addresses_that_lead_nowhere(url):
         async with connect(url):
             pass
     assert url in words_of(caught)
+
+
+async def test_a_server_without_tls_is_told_apart(served):
+    """At a `wss://` address, in words."""
+    url = (await served()).replace("ws:", "wss:")
+    with pytest.raises(ClientError, match=r"cannot connect to wss://.*does not speak TLS"):
+        async with connect(url):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "no such file"), (b"hello", "not a certificate in PEM")]
+)
+async def test_a_file_to_trust_that_cannot_be_used(tmp_path, served, content, words):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    url = (await served()).replace("ws:", "wss:")
+    with pytest.raises(ClientError, match=f"cannot use {path}: {words}"):
+        async with connect(url, ca=path):
+            pass

@@ -9,7 +9,9 @@ from attrs import Factory, define
 
 from trio_bridge.doors.exchange import error_response
 from trio_bridge.doors.front import Limits, serve_connection
-from trio_bridge.doors.http import Status, answer
+from trio_bridge.doors.http import Site, Status
+from trio_bridge.doors.keys import Keys
+from trio_bridge.doors.minting import Mint
 from trio_bridge.doors.websocket import Timing
 from trio_bridge.errors import TransportClosed
 
@@ -18,6 +20,11 @@ QUICK = Limits(
     response_timeout=0.3,
     linger_timeout=0.3,
     websocket=Timing(ping_interval=0.1, pong_timeout=0.2, send_timeout=0.3, close_timeout=0.3),
+)
+
+SITE = Site(
+    lambda: Status(healthy=True, active_sessions=0, uptime=0),
+    Mint(Keys(), lambda: 1_800_000_000),
 )
 
 
@@ -40,11 +47,7 @@ class FakeApp:
         self.requests.append(request)
         if request.path == "/fails":
             raise RuntimeError("as the test asked")
-        if request.path == "/body":
-            return answer(
-                request, Status(healthy=True, active_sessions=len(request.body), uptime=0)
-            )
-        return answer(request, Status(healthy=True, active_sessions=0, uptime=0))
+        return SITE.answer(request)
 
     def admit(self, request):
         self.requests.append(request)

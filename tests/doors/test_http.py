@@ -1,22 +1,31 @@
+import time
+
 import orjson
 import pytest
+from openai.types import Model
 
 from trio_bridge.doors.exchange import BadRequest, HttpRequest, split_target
-from trio_bridge.doors.http import Status, answer
+from trio_bridge.doors.http import Site, Status
+from trio_bridge.doors.keys import Keys
+from trio_bridge.doors.minting import Mint
 
-HEALTHY = Status(
-    healthy=True, active_sessions=3, uptime=1.5, details={"dataflows": {"voice": "ready"}}
-)
+DETAILS = {"dataflows": {"voice": "ready"}}
 
 
-def get(path, method="GET"):
-    response = answer(HttpRequest(method=method, path=path), HEALTHY)
+def site(*, healthy=True):
+    status = Status(healthy=healthy, active_sessions=3, uptime=1.5, details=DETAILS)
+    mint = Mint(Keys(), lambda: 1_800_000_000)
+    return Site(lambda: status, mint, ("trio-bridge", "echo*", "org/model"))
+
+
+def ask(path, method="GET", **more):
+    response = site(**more).answer(HttpRequest(method=method, path=path))
     return response, orjson.loads(response.body) if "json" in response.content_type else None
 
 
 def test_health_tells_state_and_sessions():
     """`GET /health` says how many sessions there are and merges the server's details in."""
-    response, body = get("/health")
+    response, body = ask("/health")
     assert response.status == 200
     assert body["status"] == "healthy"
     assert body["activeSessions"] == 3
@@ -26,34 +35,69 @@ def test_health_tells_state_and_sessions():
 
 def test_health_says_degraded():
     """An unhealthy server still answers 200, and says what it is."""
-    body = answer(
-        HttpRequest("GET", "/health"), Status(healthy=False, active_sessions=0, uptime=0)
-    ).body
-    assert orjson.loads(body)["status"] == "degraded"
+    _, body = ask("/health", healthy=False)
+    assert body["status"] == "degraded"
 
 
 def test_root_is_a_line_of_text():
     """A person who opens the server in a browser learns where to point a client."""
-    response, _ = get("/")
+    response, _ = ask("/")
     assert response.content_type.startswith("text/plain")
     assert b"/v1/realtime" in response.body
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/openai/v1/models", "/v1/models/"])
+def test_models_are_listed(path):
+    """Each as the SDKs' own type, under every prefix that a client may use."""
+    response, body = ask(path)
+    assert response.status == 200
+    assert body["object"] == "list"
+    models = [Model.model_validate(each, strict=True) for each in body["data"]]
+    assert [model.id for model in models] == ["trio-bridge", "echo*", "org/model"]
+    assert models[0].created <= time.time()
+
+
+def test_one_model():
+    response, body = ask("/v1/models/org/model")
+    assert response.status == 200
+    assert Model.model_validate(body, strict=True).id == "org/model"
+    response, body = ask("/v1/models/other")
+    assert response.status == 404
+    assert body["error"]["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
         ("GET", "/nothing", 404, "not_found"),
+        ("GET", "/v1", 404, "not_found"),
+        ("GET", "/v1/realtime/nothing", 404, "not_found"),
         ("POST", "/health", 405, "method_not_allowed"),
+        ("GET", "/v1/realtime/client_secrets", 405, "method_not_allowed"),
+        ("DELETE", "/v1/models/echo", 405, "method_not_allowed"),
         ("GET", "/v1/realtime", 426, "upgrade_required"),
+        ("POST", "/v1/realtime/calls", 501, "not_implemented"),
+        ("POST", "/v1/realtime/calls/rtc_1/hangup", 501, "not_implemented"),
+        ("POST", "/openai/v1/realtime/calls", 501, "not_implemented"),
+        ("GET", "/v1/realtime/translations", 501, "not_implemented"),
+        ("POST", "/v1/realtime/translations/client_secrets", 501, "not_implemented"),
     ],
 )
 def test_refusals_have_the_apis_shape(method, path, status, code):
     """What is refused is refused in the JSON that the API's clients parse."""
-    response, body = get(path, method)
+    response, body = ask(path, method)
     assert response.status == status
     assert body["error"]["code"] == code
-    assert body["error"]["type"] == "invalid_request_error"
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    assert body["error"]["type"] == kind
     assert body["error"]["param"] is None
+
+
+def test_who_takes_another_method_says_which():
+    response, _ = ask("/v1/models", "POST")
+    assert dict(response.headers)["allow"] == "GET, HEAD"
+    response, _ = ask("/v1/realtime/sessions", "GET")
+    assert dict(response.headers)["allow"] == "POST"
 
 
 def test_target_is_split_into_path_and_query():

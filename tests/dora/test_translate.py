@@ -19,7 +19,8 @@ from trio_bridge.messages import (
     Credit,
     Failure,
     InputAudio,
-    MicrophonePcm,
+    Logprob,
+    MicrophoneAudio,
     Respond,
     ResponseFinished,
     ResponseOpened,
@@ -74,9 +75,11 @@ def test_a_response_is_cancelled_and_credited() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [MicrophonePcm(b""), InputAudio(np.zeros(1, np.float32), sample_rate=24_000)]
+    "command", [MicrophoneAudio(b""), InputAudio(np.zeros(1, np.float32), sample_rate=24_000)]
 )
-def test_audio_that_no_node_could_take_is_refused(command: InputAudio | MicrophonePcm) -> None:
+def test_audio_that_no_node_could_take_is_refused(
+    command: InputAudio | MicrophoneAudio,
+) -> None:
     with pytest.raises(ValueError, match=r"InputAudio|16000 Hz"):
         to_row(command, "s", 0)
 
@@ -98,6 +101,21 @@ def answer(event: str, **rest: object) -> contract.Answer:
         (
             contract.Transcript("s", "u", "failed", error_code="busy", error="no decoder"),
             Transcript("u", "", final=True, failure=Failure("busy", "no decoder")),
+        ),
+        (
+            contract.Transcript(
+                "s", "u", "final", "so be it", logprobs='[["so be", -0.5], [" it", -1]]'
+            ),
+            Transcript(
+                "u",
+                "so be it",
+                final=True,
+                logprobs=(Logprob("so be", -0.5), Logprob(" it", -1.0)),
+            ),
+        ),
+        (
+            contract.Transcript("s", "u", "final", logprobs="[]"),
+            Transcript("u", "", final=True, logprobs=()),
         ),
         (answer("open"), ResponseOpened("r")),
         (answer("text", text="hi"), TextDelta("r", "hi")),
@@ -154,6 +172,9 @@ def test_audio_brings_its_words(words: str) -> None:
         answer("done", status="finished"),
         answer("done", usage="[]"),
         answer("done", usage="nonsense"),
+        contract.Transcript("s", "u", "final", logprobs="{}"),
+        contract.Transcript("s", "u", "final", logprobs='[["so"]]'),
+        contract.Transcript("s", "u", "final", logprobs='[[-0.5, "so"]]'),
     ],
 )
 def test_rows_that_lack_something_are_refused(row: contract.Row) -> None:

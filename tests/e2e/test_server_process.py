@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trustme
 from tests.support.client import connected
 from tests.support.resources import health
 from tests.support.server import (
@@ -22,6 +24,8 @@ from tests.support.server import (
 )
 
 pytestmark = pytest.mark.e2e
+
+DATAFLOWS = Path(__file__).parents[2] / "dataflows"
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Dora's transport keeps its segments
 
@@ -95,6 +99,80 @@ async def test_health_tells_of_the_dataflow(server: RunningServer) -> None:
     assert answer["dataflows"][0]["dataflow"] == "echo"
     assert answer["dataflows"][0]["state"] == "warm"
     assert answer["dataflows"][0]["nodeSessions"] == {"echo": 0}
+
+
+async def test_the_model_chooses_the_dataflow(tmp_path: Path) -> None:
+    """All that are configured run, on one runtime; health tells of each."""
+    other = tmp_path / "other.yml"
+    other.write_text((DATAFLOWS / "echo.yml").read_text())
+    config = tmp_path / "bridge.toml"
+    config.write_text(f'[models]\n"other-*" = "{other}"\nthird = "{other}"\n')
+    arguments = ("--dataflow", "echo", "--config", str(config))
+    async with running_server(tmp_path / "log", *arguments) as server:
+        assert len(children_of(server.process.pid)) == 4  # coordinator, daemon, two nodes
+        for model, dataflow in (("other-1", "other"), ("third", "other"), ("any", "echo")):
+            async with connected(server.ws_url, model) as client:
+                assert client.events[0].event["session"]["model"] == model
+                answer = await trio.to_thread.run_sync(health, server)
+                served = {each["dataflow"]: each["sessions"] for each in answer["dataflows"]}
+                assert served == {"echo": 0, "other": 0} | {dataflow: 1}
+        assert await server.stop() < 3
+
+
+async def test_a_dataflow_of_a_model_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text('[models]\nloop = "ehco"\n')
+    done = await run_command("--port", "0", "--dataflow", "echo", "--config", str(config))
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("trio_bridge: there is no dataflow 'ehco'")
+
+
+async def test_tls_on_the_one_port(tmp_path: Path) -> None:
+    """The printed address says so, `talk` holds a conversation given the authority's file, and
+    without it hears why not."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate = ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+    certificate.write_to_path(str(tmp_path / "server.pem"))
+    arguments = ("--tls-cert", str(tmp_path / "server.pem"))
+    async with running_server(tmp_path / "log", *arguments) as server:
+        assert server.http_url.startswith("https://127.0.0.1:")
+        said = ("talk", "--text", "What time is it?", "--url", server.ws_url, "--json")
+        done = await run_command(*said, "--ca", str(tmp_path / "ca.pem"))
+        assert done.returncode == 0, done.stderr.decode()
+        end = json.loads(done.stdout.splitlines()[-1])
+        assert end["audio_seconds"] > 1
+        refused = await run_command(*said)
+        assert refused.returncode == 1
+        assert "its certificate is not trusted" in refused.stderr.decode()
+        assert len(refused.stderr.decode().splitlines()) == 1
+        assert await server.stop() < 3
+
+
+async def test_the_secret_stays_in_the_server(tmp_path: Path) -> None:
+    """Neither the nodes' environment nor the log has it."""
+    secret = "correct horse battery staple"  # noqa: S105
+    log = tmp_path / "log"
+    env = {"TRIO_BRIDGE_SERVER_SECRET": secret, "TRIO_BRIDGE_LLM_MODEL": "any"}
+    arguments = ("--dataflow", "echo", "--log-level", "debug")
+    async with running_server(log, *arguments, env=env) as server:
+        for pid in children_of(server.process.pid):
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"TRIO_BRIDGE_LLM_MODEL=any" in environment
+            assert secret.encode() not in environment
+        async with connected(server.ws_url):
+            pass
+    assert secret not in log.read_text()
+
+
+async def test_a_certificate_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    done = await run_command("--port", "0", "--tls-cert", str(tmp_path / "none.pem"))
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    path = tmp_path / "none.pem"
+    reason = f"server.tls_cert: {path} cannot be read: No such file or directory"
+    assert line == f"trio_bridge: {reason}"
 
 
 async def test_a_port_in_use_is_one_clear_line() -> None:

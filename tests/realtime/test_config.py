@@ -15,9 +15,11 @@ from trio_bridge.realtime.config import (
     SemanticVad,
     ServerVad,
     SessionConfig,
+    initial,
     response_overrides,
 )
 from trio_bridge.realtime.problems import ProtocolError
+from trio_bridge.realtime.values import functions_of
 
 TOOL = {"type": "function", "name": "light", "parameters": {"type": "object"}}
 UPDATED = TypeAdapter(SessionUpdatedEvent)
@@ -199,7 +201,7 @@ def test_unknown_names_and_fields_are_taken_as_they_come() -> None:
             "audio": {"output": {"voice": {"id": "voice_1"}}, "loudness": 11},
         }
     )
-    assert config == SessionConfig(voice="voice_1")
+    assert config == SessionConfig(voice="voice_1", temperature=0.8)
 
 
 def test_a_tool_without_a_type_is_a_function() -> None:
@@ -208,10 +210,151 @@ def test_a_tool_without_a_type_is_a_function() -> None:
     assert config.tools == ({"name": "light", "type": "function"},)
 
 
+def test_each_direction_has_its_format() -> None:
+    """G.711 has no rate to show, and may say the one it has."""
+    config = SessionConfig().updated(heard(format={"type": "audio/pcmu", "rate": 8000}))
+    config = config.updated(spoken(format={"type": "audio/pcma"}))
+    assert (config.input_format, config.output_format) == (
+        AudioFormat("pcmu"),
+        AudioFormat("pcma"),
+    )
+    audio = shown(config)["audio"]
+    assert audio["input"]["format"] == {"type": "audio/pcmu"}
+    assert audio["output"]["format"] == {"type": "audio/pcma"}
+    assert_valid(config)
+
+
+def test_tools_on_mcp_servers_are_declared_and_not_called() -> None:
+    """They are shown as they came; a language model is given the functions alone."""
+    server = {"type": "mcp", "server_label": "files", "server_url": "http://127.0.0.1/"}
+    choice = {"type": "mcp", "server_label": "files"}
+    config = update(SessionConfig(), tools=[TOOL, server], tool_choice=choice)
+    assert shown(config)["tools"] == [TOOL, server]
+    assert shown(config)["tool_choice"] == choice
+    assert functions_of(config.tools) == (TOOL,)
+    assert response_overrides(config, {"tool_choice": choice}).tool_choice == choice
+    assert_valid(config)
+
+
+def test_a_temperature_is_shown_once_it_was_set() -> None:
+    """GA sessions have none, so that one that nobody set is no field of theirs."""
+    assert "temperature" not in shown(SessionConfig())
+    config = update(SessionConfig(), temperature=0.8)
+    assert shown(config)["temperature"] == 0.8
+    assert response_overrides(config, None).temperature == 0.8
+    assert response_overrides(config, {"temperature": 1}).temperature == 1.0
+    assert update(config, temperature=None).temperature is None
+
+
+# --- transcription -------------------------------------------------------------------------
+
+
+def test_a_transcription_session_shows_how_it_listens_and_nothing_else() -> None:
+    """Its turn detection says nothing about answers; its transcription is always on."""
+    assert shown(initial("transcription")) == {
+        "type": "transcription",
+        "object": "realtime.transcription_session",
+        "id": "sess_1",
+        "expires_at": 1_800_000_000,
+        "include": None,
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcm", "rate": 24000},
+                "transcription": {"model": "default"},
+                "noise_reduction": None,
+                "turn_detection": {
+                    "type": "server_vad",
+                    "threshold": 0.5,
+                    "prefix_padding_ms": 300,
+                    "silence_duration_ms": 500,
+                },
+            }
+        },
+    }
+    assert initial() == SessionConfig()
+    assert_valid(initial("transcription"))
+
+
+def test_a_session_may_become_a_transcription_before_it_has_spoken() -> None:
+    """What was said about answers is forgotten, what was said about listening stays."""
+    realtime = SessionConfig(instructions="Be brief.", input_format=AudioFormat("pcma"))
+    include = ["item.input_audio_transcription.logprobs"]
+    detection = {"type": "semantic_vad", "eagerness": "high"}
+    given = {
+        "type": "transcription",
+        "include": include,
+        "audio": {"input": {"turn_detection": detection}},
+    }
+    config = realtime.updated(given)
+    assert config == SessionConfig(
+        type="transcription",
+        include=tuple(include),
+        input_format=AudioFormat("pcma"),
+        transcription={"model": "default"},
+        turn_detection=SemanticVad("high", create_response=False, interrupt_response=False),
+    )
+    assert shown(config)["audio"]["input"]["turn_detection"] == detection
+    assert config.updated({"type": "transcription"}) == config
+    assert_valid(config)
+    with pytest.raises(ProtocolError, match="'transcription'") as caught:
+        config.updated({"type": "realtime"})
+    assert caught.value.param == "session.type"
+    with pytest.raises(ProtocolError):
+        realtime.updated(given, voice_locked=True)
+
+
+def test_a_transcription_cannot_be_turned_off_where_there_is_nothing_else() -> None:
+    """Null means the default."""
+    off = {"type": "transcription", "audio": {"input": {"transcription": None}}}
+    config = initial("transcription").updated(off)
+    assert config.transcription == {"model": "default"}
+
+
+# --- strict --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("session", "param"),
+    [
+        ({"loudness": 11}, "session.loudness"),
+        ({"audio": {"noise": {}}}, "session.audio.noise"),
+        ({"audio": {"input": {"gain": 1}}}, "session.audio.input.gain"),
+        (
+            {"audio": {"input": {"turn_detection": {"type": "server_vad", "mood": 1}}}},
+            "session.audio.input.turn_detection.mood",
+        ),
+        ({"tools": [TOOL, {**TOOL, "strict": True}]}, "session.tools[1].strict"),
+        ({"modalities": ["text"]}, "session.modalities"),
+    ],
+)
+def test_strictness_refuses_what_the_protocol_does_not_know(
+    session: dict[str, Any], param: str
+) -> None:
+    """By its path; without it, the field is nobody's business."""
+    given = {"type": "realtime", **session}
+    with pytest.raises(ProtocolError) as caught:
+        SessionConfig().updated(given, strict=True)
+    assert (caught.value.code, caught.value.param) == ("unknown_parameter", param)
+    SessionConfig().updated(given)
+
+
+def test_strictness_takes_all_that_the_protocol_knows() -> None:
+    """What a session shows can be sent back; parameters and metadata hold what they like."""
+    config = SessionConfig(tools=({**TOOL, "parameters": {"anything": {"goes": 1}}},))
+    config = update(config, tracing={"metadata": {"any": 1}}, temperature=1.0)
+    assert config.updated(shown(config), strict=True) == config
+    listening = initial("transcription")
+    assert listening.updated(shown(listening), strict=True) == listening
+    given = {"metadata": {"topic": "x"}, "input": [{"type": "item_reference", "id": "i"}]}
+    assert response_overrides(config, given, strict=True).metadata == {"topic": "x"}
+    with pytest.raises(ProtocolError, match=r"response\.volume"):
+        response_overrides(config, {"volume": 1}, strict=True)
+
+
 WRONG_UPDATES: list[tuple[dict[str, Any], str, str]] = [
     ({}, "missing_required_parameter", "session.type"),
     ({"type": None}, "missing_required_parameter", "session.type"),
-    ({"type": "transcription"}, "invalid_value", "session.type"),
+    ({"type": "translation"}, "invalid_value", "session.type"),
     ({"type": 5}, "invalid_type", "session.type"),
     ({"type": "realtime", "instructions": 5}, "invalid_type", "session.instructions"),
     (
@@ -237,9 +380,25 @@ WRONG_UPDATES: list[tuple[dict[str, Any], str, str]] = [
         "session.tools[0].name",
     ),
     (
-        {"type": "realtime", "tools": [{"type": "mcp", "server_label": "x"}]},
+        {"type": "realtime", "tools": [{"type": "plugin", "name": "x"}]},
         "invalid_value",
         "session.tools[0].type",
+    ),
+    (
+        {"type": "realtime", "tools": [{"type": "mcp"}]},
+        "missing_required_parameter",
+        "session.tools[0].server_label",
+    ),
+    ({"type": "realtime", "tools": [TOOL] * 129}, "array_above_max_length", "session.tools"),
+    (
+        {"type": "realtime", "tool_choice": {"type": "mcp"}},
+        "missing_required_parameter",
+        "session.tool_choice.server_label",
+    ),
+    (
+        {"type": "realtime", "temperature": 2.5},
+        "decimal_above_max_value",
+        "session.temperature",
     ),
     (
         {"type": "realtime", "tools": [{**TOOL, "parameters": "{}"}]},
@@ -314,14 +473,9 @@ WRONG_UPDATES: list[tuple[dict[str, Any], str, str]] = [
         "session.audio.input.format.rate",
     ),
     (
-        heard(format={"type": "audio/pcmu"}),
-        "unsupported_value",
-        "session.audio.input.format.type",
-    ),
-    (
-        spoken(format={"type": "audio/pcma"}),
-        "unsupported_value",
-        "session.audio.output.format.type",
+        heard(format={"type": "audio/pcmu", "rate": 24000}),
+        "integer_above_max_value",
+        "session.audio.input.format.rate",
     ),
     (
         spoken(format={"type": "audio/mpeg"}),
@@ -416,7 +570,7 @@ _vad = st.fixed_dictionaries(
     ),
 )
 _sessions = st.fixed_dictionaries(
-    {"type": st.just("realtime")},
+    {"type": st.sampled_from(["realtime", "realtime", "realtime", "transcription"])},
     optional={
         **dict.fromkeys(
             (
@@ -556,8 +710,8 @@ WRONG_RESPONSES: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [{}]}, "missing_required_parameter", "response.tools[0].name"),
     ({"audio": {"output": {"voice": 1}}}, "invalid_type", "response.audio.output.voice"),
     (
-        {"audio": {"output": {"format": {"type": "audio/pcmu"}}}},
-        "unsupported_value",
+        {"audio": {"output": {"format": {"type": "audio/opus"}}}},
+        "invalid_value",
         "response.audio.output.format.type",
     ),
 ]

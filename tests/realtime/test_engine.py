@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Any
 
@@ -18,7 +19,7 @@ from trio_bridge.messages import (
     Configure,
     Credit,
     Failure,
-    MicrophonePcm,
+    MicrophoneAudio,
     Respond,
     ResponseFinished,
     ResponseOpened,
@@ -35,6 +36,7 @@ from trio_bridge.realtime import Step
 from trio_bridge.realtime import events as ev
 from trio_bridge.realtime.pacing import UNPACED_AHEAD
 from trio_bridge.realtime.problems import invalid_json
+from trio_bridge.realtime.recordings import UNSPOKEN_KEPT_MS
 from trio_bridge.realtime.responder import RESPONSES_LIMIT, TRANSCRIPT_PATIENCE
 
 COMMITTED = [
@@ -498,7 +500,7 @@ def test_a_voice_turn() -> None:
     """Server VAD: the turn's events, then its answer, asked for once the words are known."""
     stage = Stage()
     assert stage.client(silence(1)) == []
-    assert isinstance(stage.commands[0], MicrophonePcm)
+    assert isinstance(stage.commands[0], MicrophoneAudio)
     assert stage.backend(SpeechStarted("u", 120)) == ["input_audio_buffer.speech_started"]
     started = stage.seen(ev.InputAudioBufferSpeechStarted)
     assert started.audio_start_ms == 120
@@ -832,3 +834,227 @@ def test_speech_at_an_impossible_rate_fails_its_response() -> None:
     chunk = speech(stage.response_id, 0.1)
     stage.backend(type(chunk)(chunk.response_id, chunk.samples, 0))
     assert stage.seen(ev.ResponseDone).response["status"] == "failed"
+
+
+# --- audio that is kept --------------------------------------------------------------------
+
+
+def shown(stage: Stage, item_id: str) -> ev.Json:
+    """An item as it is retrieved, with its audio."""
+    stage.client(ev.ConversationItemRetrieve(item_id))
+    item: ev.Json = stage.seen(ev.ConversationItemRetrieved).item
+    return stage.engine.conversation.recordings.shown(item)
+
+
+def test_a_turn_keeps_its_sound() -> None:
+    """From where speech started to where it stopped; other events are without."""
+    stage = Stage()
+    for number in range(10):
+        stage.client(ev.InputAudioBufferAppend(bytes([number]) * 4_800))
+    stage.backend(SpeechStarted("u", 200), SpeechStopped("u", 500))
+    added = stage.seen(ev.ConversationItemAdded).item
+    assert "audio" not in added["content"][0]
+    audio = base64.b64decode(shown(stage, stage.item_id)["content"][0]["audio"])
+    assert audio == b"".join(bytes([number]) * 4_800 for number in (2, 3, 4))
+    stage.client(ev.ConversationItemDelete(stage.item_id))
+    assert stage.engine.conversation.recordings._kept == {}
+
+
+def test_audio_that_comes_with_an_item_comes_back() -> None:
+    """With the transcript that makes it understood; without one it is refused."""
+    stage = Stage()
+    part = {"type": "input_audio", "audio": "AAEC", "transcript": "hi"}
+    item = {"type": "message", "role": "user", "content": [part]}
+    assert stage.client(ev.ConversationItemCreate(item)) == [
+        "conversation.item.added",
+        "conversation.item.done",
+    ]
+    assert stage.seen(ev.ConversationItemDone).item["content"] == [
+        {"type": "input_audio", "transcript": "hi"}
+    ]
+    assert shown(stage, stage.item_id)["content"] == [part]
+    stage.client(ev.ResponseCreate())
+    assert stage.request.request.items[0]["content"][0]["transcript"] == "hi"
+    assert "audio" not in stage.request.request.items[0]["content"][0]
+
+
+def test_long_silence_is_not_kept() -> None:
+    """While speech is looked for and nobody speaks, only so much of the input is."""
+    stage = Stage()
+    for _ in range(60):
+        stage.client(silence(1.0))
+    kept = stage.engine.conversation.recordings._size / 48
+    assert UNSPOKEN_KEPT_MS <= kept <= UNSPOKEN_KEPT_MS + 2_000
+    stage.client(ev.SessionUpdate(LISTEN_BY_HAND))
+    for _ in range(60):
+        stage.client(silence(1.0))
+    assert stage.engine.conversation.recordings._size / 48 == kept + 60_000
+
+
+# --- formats -------------------------------------------------------------------------------
+
+
+def telephone(direction: str, law: str) -> ev.SessionUpdate:
+    audio = {direction: {"format": {"type": f"audio/{law}"}}}
+    return ev.SessionUpdate({"type": "realtime", "audio": audio})
+
+
+def test_sizes_are_those_of_the_input_format() -> None:
+    """800 bytes of G.711 are what 4,800 of PCM16 are."""
+    stage = Stage()
+    stage.client(ev.SessionUpdate(LISTEN_BY_HAND), telephone("input", "pcma"))
+    stage.client(ev.InputAudioBufferAppend(bytes(799)))
+    assert stage.commands == [MicrophoneAudio(bytes(799), "pcma", 8_000)]
+    assert stage.client(ev.InputAudioBufferCommit()) == ["error"]
+    stage.client(ev.InputAudioBufferAppend(bytes(1)))
+    assert stage.client(ev.InputAudioBufferCommit()) == COMMITTED
+
+
+def test_a_response_may_have_a_format_of_its_own() -> None:
+    """The session's, unless `response.create` says otherwise; what is spoken says which."""
+    stage = Stage()
+    stage.client(telephone("output", "pcmu"))
+    for response, encoding in (
+        (None, "pcmu"),
+        ({"audio": {"output": {"format": {"type": "audio/pcma"}}}}, "pcma"),
+        ({"audio": {"output": {"format": {"type": "audio/pcm", "rate": 24_000}}}}, "pcm"),
+    ):
+        stage.client(ev.ResponseCreate(response))
+        created = stage.seen(ev.ResponseCreated).response
+        assert created["audio"]["output"]["format"]["type"] == f"audio/{encoding}"
+        stage.backend(speech(stage.response_id, 0.5, "Hi."))
+        assert stage.seen(ev.ResponseOutputAudioSamples).encoding == encoding
+        stage.backend(ResponseFinished(stage.response_id))
+
+
+# --- what an answer is asked with, and what it cost ----------------------------------------
+
+
+def test_settings_reach_the_backend() -> None:
+    """All that a language node can act on; MCP tools are not among it."""
+    tool = {"type": "function", "name": "look"}
+    server = {"type": "mcp", "server_label": "files"}
+    stage = text_session()
+    stage.client(
+        ev.SessionUpdate(
+            {
+                "type": "realtime",
+                "tools": [server, tool],
+                "tool_choice": server,
+                "temperature": 0.7,
+                "reasoning": {"effort": "low"},
+                "prompt": {"id": "pmpt"},
+                "tracing": "auto",
+            }
+        ),
+        ev.ResponseCreate({"reasoning": {"effort": "high"}, "prompt": {"id": "other"}}),
+    )
+    request = stage.request.request
+    assert request.tools == (tool,)
+    assert request.tool_choice == "auto"
+    assert request.temperature == 0.7
+    assert request.reasoning == {"effort": "high"}
+    assert stage.seen(ev.ResponseCreated).response["temperature"] == 0.7
+
+
+def test_items_about_mcp_servers_are_kept_from_the_model() -> None:
+    """They are in the conversation, in their place, and in nobody's way."""
+    stage = text_session()
+    listed = {"type": "mcp_list_tools", "server_label": "files", "tools": []}
+    assert stage.client(ev.ConversationItemCreate(listed), user_says("hi"))[0] == (
+        "conversation.item.added"
+    )
+    mcp = next(iter(stage.engine.conversation)).id
+    assert stage.seen(ev.ConversationItemAdded).previous_item_id == mcp
+    stage.client(ev.ResponseCreate())
+    assert [item["type"] for item in stage.request.request.items] == ["message"]
+
+
+def test_a_long_conversation_is_cut_as_the_session_says() -> None:
+    """For the model; the client's items stay."""
+    stage = text_session()
+    truncation = {
+        "type": "retention_ratio",
+        "retention_ratio": 0.5,
+        "token_limits": {"post_instructions": 100},
+    }
+    stage.client(ev.SessionUpdate({"type": "realtime", "truncation": truncation}))
+    for number in range(6):
+        stage.client(user_says(f"{number}" * 80))
+    stage.client(ev.ResponseCreate())
+    shown = [item["content"][0]["text"][0] for item in stage.request.request.items]
+    assert shown == ["4", "5"]
+    assert len(stage.engine.conversation) == 6
+    given = [user_says("x" * 800).item, user_says("y").item]
+    stage.client(ev.ResponseCreate({"input": given, "conversation": "none"}))
+    assert len(stage.request.request.items) == 2
+
+
+def test_usage_tells_text_from_audio() -> None:
+    """Text as the model counted it, audio by how long it was."""
+    stage = Stage()
+    voice_turn(stage)
+    stage.backend(
+        speech(stage.response_id, 2.0, "Hi."),
+        ResponseFinished(stage.response_id, usage=Usage(7, 3, 2)),
+    )
+    usage = stage.seen(ev.ResponseDone).response["usage"]
+    assert usage["input_token_details"]["text_tokens"] == 7
+    assert usage["input_token_details"]["audio_tokens"] == 9
+    assert usage["output_token_details"] == {"text_tokens": 3, "audio_tokens": 40}
+    assert (usage["input_tokens"], usage["output_tokens"]) == (16, 43)
+    assert usage["total_tokens"] == 59
+
+
+def test_an_answer_beside_another_is_cancelled_by_its_name() -> None:
+    """And only it; without a name the conversation's own is meant."""
+    stage = text_session()
+    stage.client(ev.ResponseCreate())
+    own = stage.response_id
+    stage.client(ev.ResponseCreate({"conversation": "none"}))
+    beside = stage.response_id
+    assert stage.client(ev.ResponseCancel(beside)) == ENDS
+    assert stage.commands == [Cancel(beside)]
+    assert stage.client(ev.ResponseCancel()) == ENDS
+    assert stage.commands == [Cancel(own)]
+
+
+# --- limits --------------------------------------------------------------------------------
+
+
+def test_a_session_has_its_time() -> None:
+    """Then what is under way fails, and the client is told why it is closed."""
+    stage = text_session(max_seconds=3_600.0)
+    stage.client(user_says("hi"), ev.ResponseCreate())
+    assert stage.engine.deadline <= stage.now + 3_600
+    assert stage.at(stage.now + 3_599) == []
+    assert stage.at(stage.now + 1) == [*ENDS, "error"]
+    assert problem(stage) == ("session_expired", None)
+    words = "Your session hit the maximum duration of 60 minutes."
+    assert stage.last.close == Failure("session_expired", words)
+    assert stage.engine.deadline == math.inf
+    assert stage.client(user_says("hi")) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "param"),
+    [
+        (ev.SessionUpdate({"type": "realtime", "mood": 1}), "session.mood"),
+        (ev.ResponseCreate({"mood": 1}), "response.mood"),
+        (user_says("hi", mood=1), "item.mood"),
+        (
+            ev.ResponseCreate({"input": [{"type": "item_reference", "id": "x", "mood": 1}]}),
+            "response.input[0].mood",
+        ),
+    ],
+)
+def test_a_strict_session_refuses_what_the_protocol_does_not_know(
+    event: ev.ClientEvent, param: str
+) -> None:
+    """By its path, and nothing has happened; other sessions take no notice of it."""
+    stage = text_session(strict=True)
+    assert stage.client(event) == ["error"]
+    error = stage.seen(ev.Error)
+    assert (error.code, error.param) == ("unknown_parameter", param)
+    if "x" not in str(event):
+        assert "error" not in text_session().client(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 from typing import Any
 
@@ -15,11 +16,22 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from trio_bridge.realtime import events, problems
+from trio_bridge.realtime.beta import FLAT as FLAT_NAMES
 from trio_bridge.realtime.config import SessionConfig
 from trio_bridge.realtime.problems import ProtocolError
-from trio_bridge.realtime.wire import NESTING_LIMIT, STRUCTURE_LIMIT, dump, load
+from trio_bridge.realtime.wire import NESTING_LIMIT, STRUCTURE_LIMIT, Codec, Dialect
 
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+
+
+def load(text: str | bytes) -> events.ClientEvent:
+    return Codec().load(text)
+
+
+def dump(event: events.ServerEvent) -> bytes:
+    written = Codec().dump(event)
+    assert written is not None
+    return written
 
 
 def frame(tag: str, **fields: Any) -> str:
@@ -90,6 +102,7 @@ BAD: list[tuple[str | bytes, str | None, str | None]] = [
     (nested(10_000), "invalid_json", None),
     ('{"a":' * 10_000, "invalid_json", None),
     ("[" + "[]," * STRUCTURE_LIMIT + "[]]", "invalid_event", None),
+    ('{"x": "' + "," * (STRUCTURE_LIMIT + 1) + '"}', "invalid_event", None),
     (nested(STRUCTURE_LIMIT + 1), "invalid_event", None),
     ("\ufeff{}", "invalid_json", None),
     ("null", "invalid_event", None),
@@ -104,6 +117,7 @@ BAD: list[tuple[str | bytes, str | None, str | None]] = [
     (frame("nope"), "invalid_value", "type"),
     (frame("session.created"), "invalid_value", "type"),
     (frame("output_audio_buffer.clear"), "invalid_value", "type"),
+    (frame("transcription_session.update", session={}), "invalid_value", "type"),
     (frame("session.update"), "missing_required_parameter", "session"),
     (frame("session.update", session=None), "invalid_type", "session"),
     (frame("session.update", session="x"), "invalid_type", "session"),
@@ -231,24 +245,32 @@ _json = st.recursive(
 _field_names = sorted(
     {field.name for each in events.CLIENT_TAGS.values() for field in attrs.fields(each)}
 )
+_flat_objects = st.dictionaries(
+    st.sampled_from([*sorted(FLAT_NAMES), "audio", "type", "client_secret"]),
+    _json | st.sampled_from(["pcm16", "g711_ulaw", ["audio", "text"]]),
+)
 _frames = st.fixed_dictionaries(
-    {"type": st.sampled_from(sorted(events.CLIENT_TAGS))},
-    optional=dict.fromkeys(_field_names, _json | st.text("AB=/+", max_size=9)),
+    {"type": st.sampled_from([*sorted(events.CLIENT_TAGS), "transcription_session.update"])},
+    optional={
+        **dict.fromkeys(_field_names, _json | st.text("AB=/+", max_size=9)),
+        **dict.fromkeys(("session", "response"), _flat_objects | _json),
+    },
 )
 
 
 @given(
+    st.builds(Codec, st.sampled_from(["ga", "beta"]), strict=st.booleans()),
     st.text()
     | st.binary()
     | st.builds(json.dumps, _json)
     | st.builds(json.dumps, _frames)
-    | st.text('{}[]":,\\u0de ', max_size=40)
+    | st.text('{}[]":,\\u0de ', max_size=40),
 )
-def test_no_frame_raises_anything_else(text: str | bytes) -> None:
+def test_no_frame_raises_anything_else(codec: Codec, text: str | bytes) -> None:
     """Whatever a client sends is an event or a `ProtocolError`."""
     outcome: events.ClientEvent | ProtocolError
     try:
-        outcome = load(text)
+        outcome = codec.load(text)
     except ProtocolError as problem:
         outcome = problem
     assert type(outcome) in {ProtocolError, *events.CLIENT_TAGS.values()}
@@ -259,6 +281,140 @@ def test_audio_survives_the_wire(pcm: bytes) -> None:
     """Any bytes that are properly encoded arrive as they were."""
     text = frame("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
     assert load(text) == events.InputAudioBufferAppend(pcm)
+
+
+def decoded(text: str) -> bytes | None:
+    """What the standard library takes `text` for, strictly; it lets surplus padding pass."""
+    try:
+        audio = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return None
+    return audio if len(audio) == len(text) // 4 * 3 - text[-2:].count("=") else None
+
+
+@st.composite
+def _nearly_base64(draw: st.DrawFn) -> str:
+    """Long enough for every way a decoder has, with a few characters changed."""
+    text = base64.b64encode(draw(st.binary(max_size=200))).decode()
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(text)))
+        text = text[:place] + draw(st.text("A=/+-_ \n\0é", max_size=2)) + text[place + 1 :]
+    return text
+
+
+@given(_nearly_base64() | st.text("AQgw+/=", max_size=13))
+def test_base64_is_read_as_strictly_as_can_be(text: str) -> None:
+    """Every text is taken for what the standard library takes it for, or refused with it."""
+    appended = frame("input_audio_buffer.append", audio=text)
+    audio = decoded(text)
+    if audio is not None:
+        assert load(appended) == events.InputAudioBufferAppend(audio)
+        return
+    with pytest.raises(ProtocolError) as caught:
+        load(appended)
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "audio")
+
+
+# --- dialects ------------------------------------------------------------------------------
+
+FLAT = frame("session.update", session={"voice": "echo"})
+NESTED = frame("session.update", session={"type": "realtime"})
+
+
+def test_a_flat_first_update_changes_the_dialect() -> None:
+    """A client that never said so speaks beta; the first update settles it for good."""
+    codec = Codec()
+    event = codec.load(FLAT)
+    session = {"type": "realtime", "audio": {"output": {"voice": "echo"}}}
+    assert event == events.SessionUpdate(session)
+    assert codec.dialect == "beta"
+    codec.load(NESTED)
+    assert codec.dialect == "beta"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        NESTED,
+        frame("session.update", session={"type": "realtime", "voice": "echo"}),
+        frame("session.update", session={"type": "transcription"}),
+    ],
+)
+def test_a_nested_first_update_settles_ga(first: str) -> None:
+    """A later one without a type is a mistake, and answered as one."""
+    codec = Codec()
+    codec.load(first)
+    event = codec.load(FLAT)
+    assert event == events.SessionUpdate({"voice": "echo"})
+    assert codec.dialect == "ga"
+
+
+@pytest.mark.parametrize(
+    "session",
+    [{}, {"instructions": "x"}, {"audio": {}, "voice": "echo"}, {"max_output_tokens": 5}],
+)
+def test_an_update_of_either_dialect_settles_nothing(session: dict[str, Any]) -> None:
+    """What GA too might mean stays GA's, without its type; a flat one may still come."""
+    codec = Codec()
+    assert codec.load(frame("session.update", session=session)) == events.SessionUpdate(session)
+    with pytest.raises(ProtocolError):
+        codec.load(frame("session.update", session=5))
+    before = codec.dialect
+    codec.load(FLAT)
+    assert (before, codec.dialect) == ("ga", "beta")
+
+
+def test_a_strict_session_keeps_its_dialect() -> None:
+    """What it has not said counts for nothing."""
+    codec = Codec(strict=True)
+    assert codec.load(FLAT) == events.SessionUpdate({"voice": "echo"})
+    assert codec.dialect == "ga"
+
+
+def test_beta_has_an_event_of_its_own() -> None:
+    """It updates a transcription session, and is listed among those that exist."""
+    codec = Codec("beta")
+    event = codec.load(frame("transcription_session.update", session={}, event_id="e"))
+    assert event == events.SessionUpdate({"type": "transcription"}, event_id="e")
+    with pytest.raises(ProtocolError, match=r"'transcription_session\.update'") as caught:
+        codec.load(frame("nope"))
+    assert caught.value.param == "type"
+    with pytest.raises(ProtocolError) as caught:
+        codec.load(frame("transcription_session.update", session=5))
+    assert (caught.value.code, caught.value.param) == ("invalid_type", "session")
+
+
+@pytest.mark.parametrize("dialect", ["ga", "beta"])
+@pytest.mark.parametrize("tag", sorted(events.CLIENT_TAGS))
+def test_a_strict_session_refuses_unknown_fields(tag: str, dialect: Dialect) -> None:
+    """Each event has its own; the error names the one at fault, and the event."""
+    with pytest.raises(ProtocolError) as caught:
+        Codec(dialect, strict=True).load(frame(tag, event_id="e", future=1))
+    problem = caught.value
+    assert (problem.code, problem.param) == ("unknown_parameter", "future")
+    assert problem.client_event_id == "e"
+
+
+@pytest.mark.parametrize(("text", "event"), GOOD)
+def test_a_strict_session_takes_what_is_known(text: str, event: events.ClientEvent) -> None:
+    """It refuses nothing else than fields that are unknown."""
+    known = {name: value for name, value in json.loads(text).items() if name != "future"}
+    assert Codec(strict=True).load(json.dumps(known)) == event
+
+
+@pytest.mark.parametrize("name", ["session", "response"])
+def test_ga_has_no_temperature(name: str) -> None:
+    """A strict session says so; a beta one has it."""
+    tag = {"session": "session.update", "response": "response.create"}[name]
+    text = frame(tag, **{name: {"temperature": 0.7}})
+    with pytest.raises(ProtocolError) as caught:
+        Codec(strict=True).load(text)
+    assert (caught.value.code, caught.value.param) == (
+        "unknown_parameter",
+        f"{name}.temperature",
+    )
+    event: Any = Codec("beta", strict=True).load(text)
+    assert getattr(event, name)["temperature"] == 0.7
 
 
 # --- out -----------------------------------------------------------------------------------
@@ -288,6 +444,7 @@ VALUES: dict[str, Any] = {
     "response": RESPONSE,
     "part": {"type": "audio", "transcript": ""},
     "usage": {"type": "duration", "seconds": 1.5},
+    "logprobs": [{"token": "hé", "bytes": [104, 195, 169], "logprob": -0.5}],
     "error": {"type": "server_error", "code": "x", "message": "y", "param": None},
     "rate_limits": [
         {"name": "requests", "limit": 10, "remaining": 9, "reset_seconds": 1.0},
@@ -326,6 +483,7 @@ def test_every_event_is_what_the_published_types_expect(event: events.ServerEven
     assert events.SERVER_TAGS[read.type] is type(event)
     # What the types do not know they would keep as extras: there are none.
     assert not read.model_extra
+    assert written.keys() == {"type", *attrs.asdict(event)} or isinstance(event, events.Error)
     if isinstance(event, events.ResponseOutputAudioDelta):
         assert base64.b64decode(read.delta, validate=True) == event.delta
 
@@ -345,6 +503,14 @@ def test_an_error_has_its_nested_shape() -> None:
             "event_id": "mine",
         },
     }
+
+
+def test_what_has_its_default_is_left_out() -> None:
+    """There are clients that refuse a null where they expect nothing."""
+    event = events.ConversationItemInputAudioTranscriptionCompleted("e", "i", 0, "hi", {})
+    assert "logprobs" not in json.loads(dump(event))
+    told = json.loads(dump(attrs.evolve(event, logprobs=[])))
+    assert told["logprobs"] == []
 
 
 def test_samples_have_no_form_on_the_wire() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import trio
@@ -78,6 +78,14 @@ class Client:
         came = [arrival.event["type"] for arrival in self.events[after:]]
         raise AssertionError(f"no {event_type} came; closed: {self.closed}; came: {came[-40:]}")
 
+    async def wait_until_open(self, timeout: float = 20.0) -> None:
+        """Wait for the first event."""
+        with trio.fail_after(timeout):
+            while not self.events:
+                await self._changed.park()
+        first = self.events[0].event
+        assert first["type"].endswith("session.created"), first
+
     async def wait_closed(self, timeout: float = 20.0) -> tuple[int, str]:
         with trio.fail_after(timeout):
             while self.closed is None:
@@ -119,21 +127,35 @@ def to_24k(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 
 
 @asynccontextmanager
-async def connected(url: str, model: str = "test") -> AsyncGenerator[Client, None]:
-    """Connect, wait for `session.created`, close on the way out."""
+async def connected(
+    url: str, model: str = "test", *, headers: Mapping[str, str] | None = None, **query: str
+) -> AsyncGenerator[Client, None]:
+    """Connect, wait until the session is there, close on the way out.
+
+    Args:
+        url: The server's.
+        model: What to ask for.
+        headers: Sent with the request.
+        query: Added to the address.
+    """
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
     # Not the library's `open_websocket_url`: it leaves the socket open when the server closes.
     stream = await trio.open_tcp_stream(parts.hostname, parts.port)
     async with stream, trio.open_nursery() as nursery:
-        resource = f"{parts.path}?model={model}"
+        resource = f"{parts.path}?{urlencode({'model': model, **query})}"
         ws = await wrap_client_stream(
-            nursery, stream, parts.netloc, resource, max_message_size=2**25
+            nursery,
+            stream,
+            parts.netloc,
+            resource,
+            extra_headers=[(name.encode(), value.encode()) for name, value in (headers or {}).items()],
+            max_message_size=2**25,
         )
         client = Client(ws)
         nursery.start_soon(client.receive)
-        await client.wait_for("session.created")
+        await client.wait_until_open()
         yield client
         await client.close()
         nursery.cancel_scope.cancel()

@@ -30,7 +30,7 @@ class RunningServer:
 
     @property
     def ws_url(self) -> str:
-        return self.http_url.replace("http://", "ws://") + "/v1/realtime"
+        return self.http_url.replace("http", "ws", 1) + "/v1/realtime"
 
     async def stop(self, signum: int = signal.SIGTERM) -> float:
         """Signal it; returns the seconds until it had exited."""

@@ -18,8 +18,11 @@ from trio_bridge.messages import (
     Respond,
     Word,
 )
-from trio_bridge.realtime import Ids, RealtimeEngine, SessionConfig, Step, wire
+from trio_bridge.realtime import Ids, RealtimeEngine, SessionConfig, Step
 from trio_bridge.realtime import events as ev
+from trio_bridge.realtime.problems import ProtocolError
+from trio_bridge.realtime.recordings import KEPT_LIMIT
+from trio_bridge.realtime.wire import Codec
 
 NAMES = {kind: tag for tag, kind in ev.SERVER_TAGS.items()}
 NAMES[ev.ResponseOutputAudioSamples] = "audio"
@@ -36,29 +39,42 @@ class Stage:
 
     capabilities: Capabilities = field(factory=Capabilities)
     lead: float = math.inf
+    config: SessionConfig = field(factory=SessionConfig)
+    strict: bool = False
+    max_seconds: float = math.inf
+    audio_limit: int = KEPT_LIMIT
     now: float = 100.0
     engine: RealtimeEngine = field(init=False)
     said: list[ev.ServerEvent] = field(factory=list, init=False)
+    shown: list[ev.Json] = field(factory=list, init=False)
     asked: list[Command] = field(factory=list, init=False)
     last: Step = field(factory=Step, init=False)
+    _codec: Codec = field(factory=Codec, init=False)
     _event_ids: set[str] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.engine = RealtimeEngine(
             session_id="sess_1",
             model="any",
-            config=SessionConfig(),
+            config=self.config,
             capabilities=self.capabilities,
             now=self.now,
             expires_at=2_000_000_000,
             lead=self.lead,
             ids=Ids("t"),
+            strict=self.strict,
+            max_seconds=self.max_seconds,
+            audio_limit=self.audio_limit,
         )
         self._note(self.engine.start())
 
     def client(self, *received: ev.ClientEvent) -> list[str]:
         """The client sends; returns what it is told."""
         return self._play([self.engine.receive(event, self.now) for event in received])
+
+    def reject(self, problem: ProtocolError) -> list[str]:
+        """The client sends what is no event; returns what it is told."""
+        return self._play([self.engine.reject(problem, self.now)])
 
     def backend(self, *reported: BackendEvent) -> list[str]:
         """The backend reports; returns what the client is told."""
@@ -122,10 +138,26 @@ class Stage:
 
     def _check(self, event: ev.ServerEvent) -> None:
         if isinstance(event, ev.ResponseOutputAudioSamples):
+            self.shown.append(self._as_delta(event))
             return
         assert event.event_id not in self._event_ids, "an event id was given twice"
         self._event_ids.add(event.event_id)
-        validate(json.loads(wire.dump(event)))
+        message = self._codec.dump(event)
+        assert message is not None, "GA says every event"
+        self.shown.append(json.loads(message))
+        validate(self.shown[-1])
+
+    def _as_delta(self, event: ev.ResponseOutputAudioSamples) -> ev.Json:
+        """What stands for speech among the events that a client would see."""
+        return {
+            "type": "response.output_audio.delta",
+            "event_id": f"speech_{len(self.shown)}",
+            "response_id": event.response_id,
+            "item_id": event.item_id,
+            "output_index": event.output_index,
+            "content_index": event.content_index,
+            "delta": "AAAA",
+        }
 
 
 def speech(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
@@ -79,18 +81,23 @@ class RealtimeConnection:
 
 
 @asynccontextmanager
-async def connect(url: str) -> AsyncGenerator[RealtimeConnection, None]:
+async def connect(
+    url: str, *, ca: Path | None = None
+) -> AsyncGenerator[RealtimeConnection, None]:
     """Connect to a Realtime server; leaving the context says goodbye.
 
     Args:
         url: `ws://` or `wss://`, such as `ws://127.0.0.1:8080/v1/realtime?model=any`.
+        ca: A PEM file with certificates to trust under `wss://`. Default: those that this
+            machine trusts.
 
     Raises:
-        ClientError: Nothing answers there, or not in this protocol. What leaves the context
-            after it was entered stands in an exception group, as from any nursery.
+        ClientError: Nothing answers there, or not in this protocol, or `ca` cannot be used.
+            What leaves the context after it was entered stands in an exception group, as from
+            any nursery.
     """
     parts = _parse(url)
-    stream = await _open_stream(url, parts)
+    stream = await _open_stream(url, parts, ca)
     # Not the library's `open_websocket`: it leaves the socket open when the server closes or
     # refuses, and waits for ever for an answer that is not HTTP.
     try:
@@ -159,14 +166,22 @@ def _parse(url: str) -> SplitResult:
     return parts
 
 
-async def _open_stream(url: str, parts: SplitResult) -> _Stream:
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as exc:
+        why = "not a certificate in PEM" if isinstance(exc, ssl.SSLError) else _reason(exc)
+        raise ClientError(f"cannot use {ca}: {why}") from exc
+
+
+async def _open_stream(url: str, parts: SplitResult, ca: Path | None) -> _Stream:
     host = parts.hostname or ""
     try:
         with trio.fail_after(CONNECT_TIMEOUT):
             if parts.scheme == "ws":
                 return await trio.open_tcp_stream(host, parts.port or 80)
             secure = await trio.open_ssl_over_tcp_stream(
-                host, parts.port or 443, https_compatible=True
+                host, parts.port or 443, https_compatible=True, ssl_context=_trust(ca)
             )
             try:
                 await secure.do_handshake()
@@ -186,6 +201,10 @@ def _reason(exc: BaseException) -> str:
         inner = inner.__cause__
         while isinstance(inner, BaseExceptionGroup):
             inner = inner.exceptions[0]
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {inner.verify_message}"
+    if isinstance(inner, ssl.SSLError):
+        return f"it does not speak TLS ({inner.reason})"
     if isinstance(inner, OSError) and inner.errno and inner.errno > 0:
         # Trio puts the address in front, which the user knows, and has "[Errno 111]" in it.
         return os.strerror(inner.errno).lower()

@@ -28,7 +28,8 @@ async def talk(options: argparse.Namespace) -> int:
     """Carry out the command.
 
     Args:
-        options: `file` (a path, or `-` for the microphone) or `text`; `url`, `save`, `json`.
+        options: `file` (a path, or `-` for the microphone) or `text`; `url`, `ca`, `save`,
+            `json`.
 
     Returns:
         The exit status, 0.
@@ -46,7 +47,7 @@ async def talk(options: argparse.Namespace) -> int:
         # Before anything is said: a path that cannot be written would waste a conversation.
         write_pcm16(Path(options.save), bytes(reply))
     began = trio.current_time()
-    async with connect(options.url) as connection:
+    async with connect(options.url, ca=options.ca) as connection:
         await _greet(connection)
         connect_ms = round((trio.current_time() - began) * 1000, 1)
         report.connected(connect_ms)

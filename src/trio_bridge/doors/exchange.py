@@ -102,13 +102,17 @@ def error_response(
     message: str,
     *,
     code: str | None,
+    param: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> HttpResponse:
-    """An error in the shape the API's clients parse (`error.type`, `.code`, `.message`)."""
+    """An error in the shape the API's clients parse (`error.type`, `.code`, `.message`).
+
+    `param` is the path of the field of the body that is wrong.
+    """
     error = {
         "message": message,
         "type": "invalid_request_error" if status < 500 else "server_error",
-        "param": None,
+        "param": param,
         "code": code,
     }
     return json_response({"error": error}, status=status, headers=headers)

@@ -6,6 +6,7 @@ server hears of the connection.
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -16,6 +17,7 @@ import structlog
 import trio
 from attrs import Factory, define, field, frozen
 
+from trio_bridge.doors.bytestream import ByteStream, PlainBytes, linger, secured
 from trio_bridge.doors.exchange import (
     SOFTWARE,
     BadRequest,
@@ -26,7 +28,7 @@ from trio_bridge.doors.exchange import (
     split_target,
 )
 from trio_bridge.doors.handshake import check_handshake, wants_websocket
-from trio_bridge.doors.websocket import Timing, WebSocketTransport, linger, serve_websocket
+from trio_bridge.doors.websocket import Timing, WebSocketTransport, serve_websocket
 from trio_bridge.transport import Transport
 
 log = structlog.get_logger(__name__)
@@ -67,9 +69,14 @@ class App(Protocol):
 
 
 async def serve_connection(
-    stream: trio.SocketStream, app: App, limits: Limits | None = None
+    stream: trio.SocketStream,
+    app: App,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve one accepted connection until it ends, and close it.
+
+    With `tls` it must begin with a TLS handshake.
 
     Nothing that a client does, and no failure in `app`, escapes from here; only cancellation
     does, and it closes the socket at once.
@@ -82,7 +89,11 @@ async def serve_connection(
             host, port, *_ = stream.socket.getpeername()
         except OSError:
             return
-        door = _Connection(stream, app, limits, (host, port))
+        bytes_: ByteStream = PlainBytes(stream)
+        if tls is not None:
+            with trio.fail_after(limits.request_timeout):
+                bytes_ = await secured(stream, tls)
+        door = _Connection(bytes_, app, limits, (host, port))
         await door.serve()
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as exc:
         log.debug("connection lost", cause=repr(exc))
@@ -94,7 +105,7 @@ async def serve_connection(
 
 @define(eq=False)
 class _Connection:
-    stream: trio.SocketStream
+    stream: ByteStream
     app: App
     limits: Limits
     peer: tuple[str, int]
@@ -193,7 +204,7 @@ class _Connection:
                 return event
             if self._h11.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            data = await self.stream.receive_some(READ_BYTES)
+            data = await self.stream.read(READ_BYTES)
             self._received = self._received or bool(data)
             self._h11.receive_data(data)
 
@@ -230,7 +241,7 @@ class _Connection:
     async def _send(self, *events: h11.Event) -> None:
         data = b"".join(self._h11.send(event) or b"" for event in events)
         with trio.fail_after(self.limits.response_timeout):
-            await self.stream.send_all(data)
+            await self.stream.write(data)
 
     async def _upgrade(self, request: HttpRequest) -> None:
         async def handler(transport: WebSocketTransport) -> None:

@@ -1,12 +1,13 @@
-"""The plain pages: how the server is, and where to go."""
+"""What there is besides WebSockets: pages, and the API's plain endpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
 from trio_bridge.doors import realtime
 from trio_bridge.doors.exchange import (
@@ -16,6 +17,7 @@ from trio_bridge.doors.exchange import (
     error_response,
     json_response,
 )
+from trio_bridge.doors.minting import Mint
 
 
 @frozen
@@ -32,26 +34,95 @@ class Status:
     details: Mapping[str, Any] = Factory(dict)
 
 
-def answer(request: HttpRequest, status: Status) -> HttpResponse:
-    """The plain pages: `/health` and `/`; 404 for everything that is not here."""
-    page = _PAGES.get(request.path)
-    if page is None:
-        if realtime.serves(request.path):
+Endpoint: TypeAlias = tuple[str, Callable[[], HttpResponse]]
+"""A method, and what answers it."""
+
+
+@frozen
+class Site:
+    """Answers plain HTTP requests.
+
+    Args:
+        status: How the server is now.
+        mint: Makes ephemeral keys.
+        models: The names and patterns of models that `GET /v1/models` lists.
+    """
+
+    _status: Callable[[], Status]
+    _mint: Mint
+    _models: Sequence[str] = (realtime.DEFAULT_MODEL,)
+    _created: int = field(factory=lambda: int(time.time()), init=False)
+
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request, whatever it asks for."""
+        path = request.path.rstrip("/") or "/"
+        endpoint = self._endpoint(path, request)
+        if endpoint is None:
+            return _nothing_here(path)
+        method, page = endpoint
+        methods = ("GET", "HEAD") if method == "GET" else (method,)
+        if request.method not in methods:
             return error_response(
-                426,
-                f"{request.path} is a WebSocket: connect to it with a Realtime client.",
-                code="upgrade_required",
-                headers=(("upgrade", "websocket"),),
+                405,
+                f"{path} takes {' and '.join(methods)}, not {request.method}.",
+                code="method_not_allowed",
+                headers=(("allow", ", ".join(methods)),),
             )
-        return error_response(404, f"There is nothing at {request.path}.", code="not_found")
-    if request.method not in ("GET", "HEAD"):
+        return page()
+
+    def _endpoint(self, path: str, request: HttpRequest) -> Endpoint | None:
+        match path.removeprefix("/openai").split("/")[1:]:
+            case [""]:
+                return "GET", _root
+            case ["health"]:
+                return "GET", lambda: _health(self._status())
+            case ["v1", "models"]:
+                return "GET", self._list_models
+            case ["v1", "models", *name]:
+                return "GET", lambda: self._model("/".join(name))
+            case ["v1", "realtime", "client_secrets"]:
+                return "POST", lambda: self._mint.client_secret(request)
+            case ["v1", "realtime", "sessions"]:
+                return "POST", lambda: self._mint.session(request)
+            case ["v1", "realtime", "transcription_sessions"]:
+                return "POST", lambda: self._mint.transcription_session(request)
+        return None
+
+    def _list_models(self) -> HttpResponse:
+        listed = [self._shown(name) for name in self._models]
+        return json_response({"object": "list", "data": listed})
+
+    def _model(self, name: str) -> HttpResponse:
+        if name in self._models:
+            return json_response(self._shown(name))
         return error_response(
-            405,
-            f"{request.path} takes GET and HEAD, not {request.method}.",
-            code="method_not_allowed",
-            headers=(("allow", "GET, HEAD"),),
+            404, f"The model '{name}' is not listed.", code="model_not_found", param="model"
         )
-    return page(status)
+
+    def _shown(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": SOFTWARE}
+
+
+def _nothing_here(path: str) -> HttpResponse:
+    if realtime.serves(path):
+        return error_response(
+            426,
+            f"{path} is a WebSocket: connect to it with a Realtime client.",
+            code="upgrade_required",
+            headers=(("upgrade", "websocket"),),
+        )
+    match path.removeprefix("/openai").split("/")[1:]:
+        case ["v1", "realtime", "calls", *_]:
+            what = "Calls (WebRTC and SIP) are"
+        case ["v1", "realtime", "translations", *_]:
+            what = "Translation sessions are"
+        case _:
+            return error_response(404, f"There is nothing at {path}.", code="not_found")
+    return error_response(
+        501,
+        f"{what} not served here: connect to {realtime.PATHS[0]} with a WebSocket.",
+        code="not_implemented",
+    )
 
 
 def _health(status: Status) -> HttpResponse:
@@ -66,10 +137,6 @@ def _health(status: Status) -> HttpResponse:
     )
 
 
-def _root(status: Status) -> HttpResponse:
-    del status
+def _root() -> HttpResponse:
     text = f"{SOFTWARE}: point an OpenAI Realtime client at {realtime.PATHS[0]}\n"
     return HttpResponse(body=text.encode(), content_type="text/plain; charset=utf-8")
-
-
-_PAGES = {"/health": _health, "/": _root}

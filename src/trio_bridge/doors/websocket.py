@@ -253,7 +253,7 @@ class WebSocketTransport:
 
 
 async def serve_websocket(
-    stream: trio.SocketStream,
+    stream: ByteStream,
     request: HttpRequest,
     read_ahead: bytes,
     timing: Timing,
@@ -270,7 +270,7 @@ async def serve_websocket(
         timing: The peer's deadlines.
         handler: Must not raise.
     """
-    transport = WebSocketTransport(_accepted(request), ByteStream(stream), timing)
+    transport = WebSocketTransport(_accepted(request), stream, timing)
     try:
         await transport.begin(read_ahead)
     except TransportClosed as exc:
@@ -305,20 +305,6 @@ def _accepted(request: HttpRequest) -> ServerProtocol:
         if isinstance(head, Request):
             protocol.send_response(protocol.accept(head))
     return protocol
-
-
-async def linger(stream: trio.SocketStream) -> None:
-    """Say that nothing more comes, and read what the peer still sends until it hangs up.
-
-    A socket closed with unread bytes resets the connection, and the reset may overtake what
-    was written last. The caller sets the deadline.
-    """
-    try:
-        await stream.send_eof()
-        while await stream.receive_some():
-            pass
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return
 
 
 def _short(reason: str) -> str:

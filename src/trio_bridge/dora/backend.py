@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
@@ -136,6 +136,35 @@ async def open_dora_backend(
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+@asynccontextmanager
+async def open_dora_backends(
+    settings: DoraSettings, dataflows: Iterable[str]
+) -> AsyncGenerator[dict[str, DoraBackend], None]:
+    """Start several dataflows on one runtime of their own; leaving the context stops them all.
+
+    Args:
+        settings: How many instances of each, and so on; its `dataflow` is not looked at.
+        dataflows: Their names or files; one that is named twice is started once.
+
+    Yields:
+        Each dataflow, as it was named → its backend.
+
+    Raises:
+        DataflowError: As for `open_dora_backend`. The files are read before anything starts.
+        RuntimeFailed: The runtime did not come up.
+    """
+    wanted = {name: evolve(settings, dataflow=name) for name in dataflows}
+    for name in wanted:
+        read_descriptor(find_dataflow(name))
+    backends: dict[str, DoraBackend] = {}
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(open_runtime())
+        for name, each in wanted.items():
+            opened = open_dora_backend(each, runtime=runtime)
+            backends[name] = await stack.enter_async_context(opened)
+        yield backends
 
 
 async def _validate(descriptor: Descriptor, runtime: Runtime) -> None:

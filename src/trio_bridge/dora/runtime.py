@@ -288,7 +288,9 @@ async def _start(program: str, directory: Path) -> Runtime:
 
 def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
     """The environment of coordinator, daemon and, through the daemon, of every node."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("DORA_", "ZENOH_"))}
+    # What is set for the server, its secret above all, is no business of the nodes.
+    foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_SERVER_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     env |= {
         "DORA_ZENOH_CONFIG_OVERLAY": str(overlay),
         "DORA_COORDINATOR_PORT": str(coordinator_port),

@@ -28,7 +28,8 @@ from trio_bridge.messages import (
     Configure,
     Failure,
     InputAudio,
-    MicrophonePcm,
+    Logprob,
+    MicrophoneAudio,
     Respond,
     ResponseFinished,
     ResponseOpened,
@@ -81,8 +82,8 @@ def to_row(command: Command, session_id: str, seq: int) -> tuple[str, Row]:
             return "cancel", Cancel(session_id, response_id)
         case CreditCommand(response_id, seconds):
             return "credit", Credit(session_id, response_id, min(seconds, UNLIMITED_SECONDS))
-        case MicrophonePcm():
-            raise ValueError("a session turns MicrophonePcm into InputAudio")
+        case MicrophoneAudio():
+            raise ValueError("a session turns MicrophoneAudio into InputAudio")
 
 
 def to_event(row: Row) -> BackendEvent | None:
@@ -104,6 +105,7 @@ def to_event(row: Row) -> BackendEvent | None:
                 item_id=row.item_id,
                 wait_ms=row.wait_ms,
                 failure=_failure(row) if row.event == "failed" else None,
+                logprobs=_logprobs(row.logprobs),
             )
         case Answer():
             return _answer(row)
@@ -176,7 +178,7 @@ def _needed(row: Answer, name: str) -> str:
 def _list(text: str | None) -> list[Any]:
     value = orjson.loads(text) if text else []
     if not isinstance(value, list):
-        raise ValueError("words must be a JSON list")
+        raise ValueError("words and logprobs must be JSON lists")
     return value
 
 
@@ -191,6 +193,19 @@ def _word(entry: Any) -> tuple[str, float, float]:
         }:
             return text, float(start), float(end)
     raise ValueError("a word is [text, start_ms, end_ms]")
+
+
+def _logprobs(text: str | None) -> tuple[Logprob, ...] | None:
+    if text is None:
+        return None
+    return tuple(Logprob(*_logprob(entry)) for entry in _list(text))
+
+
+def _logprob(entry: Any) -> tuple[str, float]:
+    match entry:
+        case [str(token), int() | float() as logprob]:
+            return token, float(logprob)
+    raise ValueError("a logprob is [token, logprob]")
 
 
 def _json(value: Any) -> str:

@@ -9,6 +9,7 @@ from attrs import define, field
 
 from trio_bridge.realtime import problems
 from trio_bridge.realtime.events import Json
+from trio_bridge.realtime.recordings import Recordings
 from trio_bridge.realtime.spoken import SpokenText
 
 ITEMS_LIMIT = 4096
@@ -37,6 +38,7 @@ class Item:
         spoken: The speech of an assistant's item, as far as it has left.
         awaits_transcript: The user's speech in it is still being transcribed.
         sealed: It was truncated: what is said in it from here on was not heard.
+        heard_ms: How long the user's speech in it is.
         weight: What it took to remember when it was added, in characters or so. (Speech that
             is added to it later is bounded by what one response may say.)
     """
@@ -46,6 +48,7 @@ class Item:
     spoken: SpokenText | None = None
     awaits_transcript: bool = False
     sealed: bool = False
+    heard_ms: float = 0.0
     weight: int = field(default=0, init=False)
 
     def to_json(self) -> Json:
@@ -53,7 +56,14 @@ class Item:
         body = dict(self.body)
         if "content" in body:
             body["content"] = [dict(part) for part in body["content"]]
+        if self.about_mcp:  # the only items that are not called objects
+            return {"id": self.id, **body}
         return {"id": self.id, "object": "realtime.item", **body}
+
+    @property
+    def about_mcp(self) -> bool:
+        """It is about an MCP server."""
+        return str(self.body["type"]).startswith("mcp_")
 
     def set_transcript(self, text: str | None) -> None:
         """What was said in the item's only audio content."""
@@ -75,6 +85,7 @@ class Conversation:
     """Items in order. An id that was promised for an item to come is taken already."""
 
     id: str
+    recordings: Recordings = field(factory=Recordings)
     _items: list[Item] = field(factory=list, init=False)
     _by_id: dict[str, Item] = field(factory=dict, init=False)
     _promised: set[str] = field(factory=set, init=False)
@@ -158,6 +169,7 @@ class Conversation:
         self._items.remove(item)
         self._weight -= item.weight
         del self._by_id[item.id]
+        self.recordings.forget(item.id)
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> int:
         """Forget what of an item's speech was not heard: its transcript keeps the words
@@ -188,6 +200,7 @@ class Conversation:
         item.spoken.cut(audio_end_ms)
         item.sealed = True
         item.set_transcript(item.spoken.text)
+        self.recordings.cut(item.id, audio_end_ms)
         return audio_end_ms
 
     @property
@@ -207,7 +220,7 @@ class Conversation:
         for item in self._items[:-1]:
             if len(self._items) <= ITEMS_LIMIT and self._weight <= WEIGHT_LIMIT:
                 break
-            if item.body["status"] == "in_progress":
+            if item.body.get("status") == "in_progress":
                 continue
             dropped.append(item.id)
             self.remove(item)

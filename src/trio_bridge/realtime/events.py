@@ -1,4 +1,4 @@
-"""The events of the Realtime protocol, GA dialect, as frozen values.
+"""The events of the Realtime protocol, by their GA names, as frozen values.
 
 One class per event, named after its `type` in CamelCase; the `type` itself lives in the two
 tables at the end, which are the protocol's index. Conversation items, response objects and
@@ -6,28 +6,20 @@ session objects are kept as the JSON objects that they are on the wire (`Json`):
 the `openai` package are their authority, and `config.py`, `conversation.py` and `response.py`
 build them.
 
-`UNSET` marks a field that was absent, where absent and null mean different things.
+A server event's field that has a default is left out on the wire while it has it.
 """
 
 from __future__ import annotations
 
-import enum
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
+from trio_bridge.audio.encodings import Encoding
+
 Json: TypeAlias = dict[str, Any]
-
-
-class Unset(enum.Enum):
-    """The type of `UNSET`, so that type checkers can tell it from None."""
-
-    UNSET = "unset"
-
-
-UNSET: Final = Unset.UNSET
 
 
 # --- client → server -----------------------------------------------------------------------
@@ -194,6 +186,7 @@ class ConversationItemInputAudioTranscriptionCompleted:
     content_index: int
     transcript: str
     usage: Json
+    logprobs: list[Json] | None = None
 
 
 @frozen
@@ -329,7 +322,7 @@ class ResponseOutputAudioTranscriptDone:
 @frozen
 class ResponseOutputAudioSamples:
     """What the engine says where the wire says `response.output_audio.delta`: speech as it
-    came from the backend. The session's sender resamples and encodes it."""
+    came from the backend. The session's sender resamples it and encodes it as `encoding`."""
 
     response_id: str
     item_id: str
@@ -337,6 +330,7 @@ class ResponseOutputAudioSamples:
     content_index: int
     samples: NDArray[np.float32] = field(eq=False)
     sample_rate: int
+    encoding: Encoding = "pcm"
 
 
 @frozen

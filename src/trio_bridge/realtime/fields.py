@@ -105,12 +105,14 @@ def an_object(value: Any, path: str) -> Json:
     return value
 
 
-def an_array_of(check: Check[T]) -> Check[tuple[T, ...]]:
-    """An array whose every element passes `check`."""
+def an_array_of(check: Check[T], *, at_most: int | None = None) -> Check[tuple[T, ...]]:
+    """An array, of `at_most` so many elements, whose every element passes `check`."""
 
     def array(value: Any, path: str) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise problems.wrong_type(path, "an array", value)
+        if at_most is not None and len(value) > at_most:
+            raise problems.too_many_elements(path, at_most, len(value))
         return tuple(check(each, f"{path}[{index}]") for index, each in enumerate(value))
 
     return array

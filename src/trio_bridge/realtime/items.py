@@ -1,11 +1,17 @@
 """Conversation items as clients create them: checked, and brought into one shape.
 
-An item is kept as the GA JSON object that it is on the wire, without `id` and `object`.
+An item is kept as the GA JSON object that it is on the wire, without `id` and `object`, and
+without its audio. Items about MCP servers are taken as they come: this server calls none, but
+clients that hand over a history, or answer a request for approval that they have from
+elsewhere, must not fail for it. They are kept, shown, and not given to the model.
 """
 
 from __future__ import annotations
 
+import binascii
 from typing import Any
+
+from attrs import frozen
 
 from trio_bridge.realtime import problems
 from trio_bridge.realtime.events import Json
@@ -21,7 +27,9 @@ from trio_bridge.realtime.fields import (
 ID_LIMIT = 32
 """Characters of an item's or a call's id."""
 
-ITEM_TYPES = ("message", "function_call", "function_call_output")
+MCP_TYPES = ("mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response")
+
+ITEM_TYPES = ("message", "function_call", "function_call_output", *MCP_TYPES)
 
 CONTENT_TYPES = {
     "user": ("input_text", "input_audio", "input_image"),
@@ -35,6 +43,27 @@ _OTHER_NAMES = {
     "assistant": {"text": "output_text", "audio": "output_audio", "input_text": "output_text"},
 }
 """What clients of other dialects call the same content."""
+
+
+@frozen
+class GivenItem:
+    """An item as a client made it.
+
+    Attributes:
+        body: Its GA JSON without `id`, `object` and audio.
+        audio: The audio that came with its contents, by their index.
+    """
+
+    body: Json
+    audio: dict[int, bytes]
+
+    @property
+    def unheard(self) -> list[int]:
+        """Contents of the user's that have sound and no transcript."""
+        if self.body.get("role") != "user":
+            return []
+        content = self.body["content"]
+        return [index for index in self.audio if content[index].get("transcript") is None]
 
 
 def an_id(value: Any, path: str) -> str:
@@ -54,11 +83,8 @@ def read_item_id(item: Json, path: str = "item") -> str | None:
     return Fields(item, path).get("id", an_id, absent=None, null=None)
 
 
-def read_item(item: Json, *, new_call_id: str, path: str = "item") -> Json:
+def read_item(item: Json, *, new_call_id: str, path: str = "item") -> GivenItem:
     """A client's item in the shape in which a conversation keeps it.
-
-    Speech of the user is taken by its transcript alone: `input_audio` content that comes with
-    sound and without a transcript is refused rather than passed over unheard.
 
     Args:
         item: The item as the client sent it.
@@ -72,6 +98,12 @@ def read_item(item: Json, *, new_call_id: str, path: str = "item") -> Json:
     kind = fields.require("type", one_of(*ITEM_TYPES))
     if kind == "message":
         return _message(fields)
+    return GivenItem(_other(kind, fields, new_call_id), {})
+
+
+def _other(kind: str, fields: Fields, new_call_id: str) -> Json:
+    if kind in MCP_TYPES:
+        return {key: value for key, value in fields.data.items() if key not in ("id", "object")}
     if kind == "function_call":
         return {
             "type": kind,
@@ -88,18 +120,31 @@ def read_item(item: Json, *, new_call_id: str, path: str = "item") -> Json:
     }
 
 
-def _message(fields: Fields) -> Json:
+def _message(fields: Fields) -> GivenItem:
     role = fields.require("role", one_of(*CONTENT_TYPES))
 
-    def content(value: Any, path: str) -> Json:
-        return _content(role, Fields(an_object(value, path), path))
+    def content(value: Any, path: str) -> tuple[Json, bytes | None]:
+        part = Fields(an_object(value, path), path)
+        return _content(role, part), part.get_or("audio", _audio, None)
 
-    return {
+    parts = fields.require("content", an_array_of(content))
+    body = {
         "type": "message",
         "status": "completed",
         "role": role,
-        "content": list(fields.require("content", an_array_of(content))),
+        "content": [part for part, _ in parts],
     }
+    return GivenItem(body, {index: audio for index, (_, audio) in enumerate(parts) if audio})
+
+
+def _audio(value: Any, path: str) -> bytes:
+    try:
+        audio = binascii.a2b_base64(a_string(value, path), strict_mode=True)
+    except ValueError as exc:
+        raise problems.bad_base64(path) from exc
+    if len(audio) > problems.MAX_APPEND_BYTES:
+        raise problems.append_too_large(len(audio), path)
+    return audio
 
 
 def _content(role: str, fields: Fields) -> Json:
@@ -113,13 +158,6 @@ def _content(role: str, fields: Fields) -> Json:
         image_url = fields.require("image_url", a_name)
         return {"type": kind, "image_url": image_url, "detail": detail}
     transcript = fields.get("transcript", a_string, absent=None, null=None)
-    if kind == "input_audio" and transcript is None and fields.data.get("audio"):
-        raise problems.unsupported_value(
-            fields.path_of("audio"),
-            "input_audio",
-            "An item's audio is not transcribed: append it to the input audio buffer, or give "
-            "its transcript.",
-        )
     if kind == "output_audio":
         return {"type": kind, "transcript": transcript or ""}
     return {"type": kind, "transcript": transcript}

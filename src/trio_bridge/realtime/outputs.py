@@ -16,6 +16,7 @@ from typing import Literal
 
 from attrs import define, field
 
+from trio_bridge.audio.encodings import Encoding
 from trio_bridge.messages import ToolCallDelta, ToolCallDone
 from trio_bridge.realtime import events
 from trio_bridge.realtime.conversation import Conversation, Item
@@ -52,17 +53,21 @@ class Outputs:
         response_id: Whose they are.
         conversation: The conversation that they must not clash with.
         kept: They belong to the conversation, not only to the response.
-        spoken: The message is speech, not text.
+        encoding: How the message's speech is written; None where the message is text.
         ids: Names events and items.
         out: Where events go.
+
+    Attributes:
+        spoken_ms: How much speech was told.
     """
 
     response_id: str
     conversation: Conversation
     kept: bool
-    spoken: bool
+    encoding: Encoding | None
     ids: Ids
     out: Draft
+    spoken_ms: float = field(default=0.0, init=False)
     _items: list[Item] = field(factory=list, init=False)
     _message: _Message | None = field(default=None, init=False)
     _calls: dict[str, _Call] = field(factory=dict, init=False)
@@ -120,10 +125,14 @@ class Outputs:
                     self.ids.event(), *place, delta=chunk.text
                 )
             )
-        if len(chunk.samples):
+        if len(chunk.samples) and self.encoding is not None:
+            self.spoken_ms += chunk.seconds * 1000
             self.out.tell(
                 events.ResponseOutputAudioSamples(
-                    *place, samples=chunk.samples, sample_rate=chunk.sample_rate
+                    *place,
+                    samples=chunk.samples,
+                    sample_rate=chunk.sample_rate,
+                    encoding=self.encoding,
                 )
             )
 
@@ -219,9 +228,11 @@ class Outputs:
             "content": [],
         }
         item, index = self._open_item(body)
-        self._message = message = _Message(item, index, self.spoken)
-        if self.spoken:
+        self._message = message = _Message(item, index, self.encoding is not None)
+        if self.encoding is not None:
             item.spoken = SpokenText()
+            if self.kept:
+                self.conversation.recordings.open(item.id, self.encoding)
             item.body["content"].append({"type": "output_audio", "transcript": ""})
         else:
             item.body["content"].append({"type": "output_text", "text": ""})

@@ -100,6 +100,12 @@ class Pacer:
         """Everything that was put in has left."""
         return not self._held
 
+    def heard_at(self, now: float) -> float:
+        """When the last sample that has left is played; `now` if that is over."""
+        if self._playing_since is None:
+            return now
+        return max(now, self._playing_since + self._released)
+
     def put(self, chunk: Chunk) -> None:
         """Take a chunk; one without samples leaves as soon as what came before it has.
 

@@ -296,13 +296,13 @@ def bad_base64(param: str = "audio") -> ProtocolError:
     )
 
 
-def append_too_large(size: int) -> ProtocolError:
-    """One append decodes to `size` bytes, more than `MAX_APPEND_BYTES`."""
+def append_too_large(size: int, param: str = "audio") -> ProtocolError:
+    """Audio decodes to `size` bytes, more than `MAX_APPEND_BYTES`."""
     return ProtocolError(
-        f"Invalid 'audio': audio too large. Expected at most {MAX_APPEND_BYTES} bytes of "
+        f"Invalid '{param}': audio too large. Expected at most {MAX_APPEND_BYTES} bytes of "
         f"decoded audio (15 MiB), but got {size} bytes instead.",
         code="string_above_max_length",
-        param="audio",
+        param=param,
     )
 
 
@@ -359,6 +359,17 @@ def item_not_found(
     return ProtocolError(
         f"Error {operation} item: the item with id {_quoted(item_id)} does not exist.",
         code=_OPERATION_CODES[operation],
+    )
+
+
+def unheard_audio(param: str) -> ProtocolError:
+    """An item's sound has no transcript, and now is not the time to make one."""
+    return ProtocolError(
+        "An item's audio can be transcribed where it is the only content of a user message, is "
+        "added to the conversation, and nobody is speaking. Give its transcript, or append it "
+        "to the input audio buffer.",
+        code="unsupported_value",
+        param=param,
     )
 
 

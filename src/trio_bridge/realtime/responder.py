@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
@@ -23,8 +23,10 @@ from trio_bridge.messages import (
 )
 from trio_bridge.realtime import problems
 from trio_bridge.realtime.config import ResponseConfig
+from trio_bridge.realtime.context import ContextWindow
 from trio_bridge.realtime.conversation import Conversation, Item
 from trio_bridge.realtime.events import Json
+from trio_bridge.realtime.idle import IdleWatch
 from trio_bridge.realtime.ids import Ids
 from trio_bridge.realtime.pacing import Pacer
 from trio_bridge.realtime.response import Ending, Excess, Response
@@ -44,7 +46,8 @@ for a new one."""
 
 @frozen
 class _Waiting:
-    """What a response answers, and until when it waits for the transcripts among it."""
+    """What a response answers, and until when it waits for the transcripts among it. Items of
+    the conversation may have to be cut, those that the client chose may not."""
 
     items: tuple[Item | Json, ...]
     until: float
@@ -61,6 +64,9 @@ class Responder:
         conversation: What is answered.
         ids: Names everything.
         out: Where events and commands go.
+
+    Attributes:
+        idle: Learns when the conversation's answers have been heard.
     """
 
     model: str
@@ -69,6 +75,8 @@ class Responder:
     conversation: Conversation
     ids: Ids
     out: Draft
+    idle: IdleWatch = field(factory=IdleWatch, init=False)
+    _window: ContextWindow = field(factory=ContextWindow, init=False)
     _under_way: dict[str, Response] = field(factory=dict, init=False)
     _waiting: dict[str, _Waiting] = field(factory=dict, init=False)
     _ended: deque[str] = field(factory=lambda: deque(maxlen=ENDED_REMEMBERED), init=False)
@@ -84,6 +92,8 @@ class Responder:
     @property
     def deadline(self) -> float:
         """When `advance` will next have something to do, if nothing else comes."""
+        if not self._under_way:
+            return math.inf
         pacing = (response.pacer.deadline for response in self._under_way.values())
         patience = (waiting.until for waiting in self._waiting.values())
         return min((*pacing, *patience), default=math.inf)
@@ -118,7 +128,7 @@ class Responder:
             self._waiting[response.id] = _Waiting(items, now + TRANSCRIPT_PATIENCE)
         else:
             failure = Failure("no_responses", "The backend makes no responses on request.")
-            self._end(response, Ending("failed", failure=failure))
+            self._end(response, Ending("failed", failure=failure), heard_at=now)
 
     def to_cancel(self, response_id: str | None) -> Response:
         """The response that the client wants cancelled: that one, or the active one.
@@ -131,12 +141,17 @@ class Responder:
                 return response
         raise problems.cancel_not_active()
 
-    def cancel(self, response: Response, reason: str) -> None:
-        """Stop a response; what was told of it is closed."""
+    def cancel(self, response: Response, reason: str, now: float) -> None:
+        """Stop a response; what was told of it is closed, and nobody hears the rest."""
         if response.id not in self._waiting and response.ending is None:
             self.out.ask(Cancel(response.backend_id))
         usage = response.ending.usage if response.ending else Usage()
-        self._end(response, Ending("cancelled", reason, usage))
+        self._end(response, Ending("cancelled", reason, usage), heard_at=now)
+
+    def cancel_all(self, reason: str, now: float) -> None:
+        """Stop all that are under way."""
+        for response in list(self._under_way.values()):
+            self.cancel(response, reason, now)
 
     # --- what the backend reports ----------------------------------------------------------
 
@@ -152,7 +167,7 @@ class Responder:
             self._open(backend_id, config)
         return True
 
-    def report(self, event: ResponseEvent) -> bool:
+    def report(self, event: ResponseEvent, now: float) -> bool:
         """The backend has more of a response. False if that is over, or was never asked for."""
         response = self._under_way.get(event.response_id)
         if response is None or response.ending is not None or response.id in self._waiting:
@@ -170,13 +185,14 @@ class Responder:
         except Excess as excess:
             self.out.ask(Cancel(response.backend_id))
             failure = Failure("response_too_large", f"The backend sent {excess}.")
-            self._end(response, Ending("failed", failure=failure))
+            heard_at = response.pacer.heard_at(now)
+            self._end(response, Ending("failed", failure=failure), heard_at=heard_at)
         return True
 
-    def fail_all(self, failure: Failure) -> None:
+    def fail_all(self, failure: Failure, now: float) -> None:
         """Nothing more comes for any of them."""
         for response in list(self._under_way.values()):
-            self._end(response, Ending("failed", failure=failure))
+            self._end(response, Ending("failed", failure=failure), heard_at=now)
 
     # --- their course ----------------------------------------------------------------------
 
@@ -191,13 +207,21 @@ class Responder:
             unheard = any(isinstance(item, Item) and item.awaits_transcript for item in items)
             if not unheard or now >= waiting.until:
                 del self._waiting[response_id]
-                request = self._under_way[response_id].request(_sayable(items), self.model)
-                self.out.ask(Respond(response_id, request))
+                self._ask(self._under_way[response_id], items)
         for response in list(self._under_way.values()):
             if response.id not in self._waiting:
                 response.advance(now)
                 if response.ending is not None and response.over:
-                    self._end(response, response.ending)
+                    heard_at = response.pacer.heard_at(now)
+                    self._end(response, response.ending, heard_at=heard_at)
+
+    def _ask(self, response: Response, items: Sequence[Item | Json]) -> None:
+        if response.config.input is None:
+            of_conversation = [item for item in items if isinstance(item, Item)]
+            items = self._window.fit(of_conversation, response.config.truncation)
+        heard_ms = sum(item.heard_ms for item in items if isinstance(item, Item))
+        request = response.request(_sayable(items), self.model, heard_ms=heard_ms)
+        self.out.ask(Respond(response.id, request))
 
     def _open(self, backend_id: str | None, config: ResponseConfig) -> Response:
         response_id = self.ids.response()
@@ -211,24 +235,31 @@ class Responder:
             pacer=Pacer(self.lead),
         )
         self._under_way[response.backend_id] = response
+        if response.in_conversation:
+            self.idle.stirred()
         response.open()
         return response
 
-    def _end(self, response: Response, ending: Ending) -> None:
+    def _end(self, response: Response, ending: Ending, *, heard_at: float) -> None:
         self._waiting.pop(response.id, None)
         del self._under_way[response.backend_id]
         self._ended.append(response.backend_id)
         response.finish(ending)
+        if response.in_conversation:
+            self.idle.answered(heard_at)
 
 
 def _sayable(items: Iterable[Item | Json]) -> tuple[Json, ...]:
     """Items as a language model can be given them: what broke off before a word was heard, or
-    within a call's arguments, was never said."""
+    within a call's arguments, was never said; what concerns MCP servers is between the client
+    and them."""
     shown = (item if isinstance(item, dict) else item.to_json() for item in items)
     return tuple(item for item in shown if not _void(item))
 
 
 def _void(item: Json) -> bool:
+    if item["type"].startswith("mcp_"):
+        return True
     if item["type"] == "function_call":
         return bool(item["status"] != "completed")
     if item["type"] == "message" and item["role"] == "assistant":

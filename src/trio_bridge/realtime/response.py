@@ -16,8 +16,9 @@ from trio_bridge.messages import (
     ToolCallDone,
     Usage,
 )
-from trio_bridge.realtime import events
+from trio_bridge.realtime import events, values
 from trio_bridge.realtime.config import ResponseConfig
+from trio_bridge.realtime.context import HEARD_MS_PER_TOKEN, SPOKEN_MS_PER_TOKEN
 from trio_bridge.realtime.conversation import Conversation
 from trio_bridge.realtime.events import Json
 from trio_bridge.realtime.ids import Ids
@@ -94,13 +95,14 @@ class Response:
     ending: Ending | None = field(default=None, init=False)
     _outputs: Outputs = field(init=False)
     _weight: int = field(default=0, init=False)
+    _heard_ms: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._outputs = Outputs(
             response_id=self.id,
             conversation=self.conversation,
             kept=self.in_conversation,
-            spoken=self.config.output_modality == "audio",
+            encoding=self.config.output_format.encoding if self._speaks else None,
             ids=self.ids,
             out=self.out,
         )
@@ -111,28 +113,38 @@ class Response:
         return self.config.conversation == "auto"
 
     @property
+    def _speaks(self) -> bool:
+        return self.config.output_modality == "audio"
+
+    @property
     def over(self) -> bool:
         """The backend has ended it, and its last sample has left."""
         return self.ending is not None and self.pacer.drained
 
-    def request(self, items: tuple[Json, ...], model: str) -> ResponseRequest:
+    def request(
+        self, items: tuple[Json, ...], model: str, *, heard_ms: float
+    ) -> ResponseRequest:
         """What to ask the backend.
 
         Args:
             items: The conversation to answer, oldest item first.
             model: The session's model.
+            heard_ms: How much of the user's speech there is in it.
         """
         config = self.config
+        self._heard_ms = heard_ms
         return ResponseRequest(
             items=items,
             instructions=config.instructions,
-            tools=config.tools,
-            tool_choice=config.tool_choice,
+            tools=values.functions_of(config.tools),
+            tool_choice=config.tool_choice if _can_be_chosen(config.tool_choice) else "auto",
             parallel_tool_calls=config.parallel_tool_calls,
             output_modality=config.output_modality,
             voice=config.voice,
             speed=config.speed,
             max_output_tokens=config.max_output_tokens,
+            temperature=config.temperature,
+            reasoning=config.reasoning,
             model=model,
             metadata=config.metadata,
         )
@@ -192,7 +204,7 @@ class Response:
         """Tell the speech that is due, and grant the backend more."""
         for chunk in self.pacer.take(now):
             self._outputs.speak(chunk)
-        if self.config.output_modality == "audio":
+        if self._speaks:
             credit = self.pacer.grant(now)
             if credit is not None:
                 self.out.ask(Credit(self.backend_id, credit))
@@ -225,7 +237,7 @@ class Response:
             ending: How it ended, if it did.
         """
         config = self.config
-        return {
+        shown: Json = {
             "object": "realtime.response",
             "id": self.id,
             "status": status,
@@ -237,8 +249,40 @@ class Response:
             "audio": {
                 "output": {"format": config.output_format.to_json(), "voice": config.voice}
             },
-            "usage": None if ending is None else _usage(ending.usage),
+            "usage": None if ending is None else self._usage(ending.usage),
             "metadata": config.metadata,
+        }
+        if config.temperature is not None:
+            shown["temperature"] = config.temperature
+        return shown
+
+    def _usage(self, usage: Usage) -> Json:
+        """What it cost: the tokens of text that the language model counted, and estimates of
+        those of audio (see `context`), by how long the speech was that was heard for it and
+        that it said."""
+        heard = round(self._heard_ms / HEARD_MS_PER_TOKEN)
+        spoken = round(self._outputs.spoken_ms / SPOKEN_MS_PER_TOKEN)
+        input_tokens = usage.input_tokens + heard
+        output_tokens = usage.output_tokens + spoken
+        return {
+            "total_tokens": input_tokens + output_tokens,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "input_token_details": {
+                "text_tokens": usage.input_tokens,
+                "audio_tokens": heard,
+                "image_tokens": 0,
+                "cached_tokens": usage.cached_tokens,
+                "cached_tokens_details": {
+                    "text_tokens": usage.cached_tokens,
+                    "audio_tokens": 0,
+                    "image_tokens": 0,
+                },
+            },
+            "output_token_details": {
+                "text_tokens": usage.output_tokens,
+                "audio_tokens": spoken,
+            },
         }
 
     def _put(self, chunk: Chunk) -> None:
@@ -269,22 +313,5 @@ def _status_details(ending: Ending) -> Json | None:
     return details
 
 
-def _usage(usage: Usage) -> Json:
-    # The language model reads and writes text; what is heard and spoken is not counted again.
-    return {
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "input_token_details": {
-            "text_tokens": usage.input_tokens,
-            "audio_tokens": 0,
-            "image_tokens": 0,
-            "cached_tokens": usage.cached_tokens,
-            "cached_tokens_details": {
-                "text_tokens": usage.cached_tokens,
-                "audio_tokens": 0,
-                "image_tokens": 0,
-            },
-        },
-        "output_token_details": {"text_tokens": usage.output_tokens, "audio_tokens": 0},
-    }
+def _can_be_chosen(choice: str | Json) -> bool:
+    return isinstance(choice, str) or choice["type"] == "function"

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 from collections import deque
 
-from attrs import define, field
+from attrs import define, field, frozen
 
+from trio_bridge.audio.encodings import CODINGS, Encoding
 from trio_bridge.messages import (
     Clear,
     Commit,
-    MicrophonePcm,
+    Logprob,
+    MicrophoneAudio,
     SpeechStarted,
     SpeechStopped,
     Transcript,
 )
-from trio_bridge.realtime import events
+from trio_bridge.realtime import events, problems
 from trio_bridge.realtime.conversation import Conversation, Item
+from trio_bridge.realtime.events import Json
 from trio_bridge.realtime.ids import Ids
 from trio_bridge.realtime.ledger import InputLedger
+from trio_bridge.realtime.recordings import UNSPOKEN_KEPT_MS
 from trio_bridge.realtime.step import Draft
 from trio_bridge.realtime.transcripts import GrowingTranscript
 
@@ -34,6 +38,14 @@ FINISHED_REMEMBERED = 64
 """Utterances whose end is remembered, so that a late word about one is known to be late."""
 
 
+@frozen
+class Interest:
+    """What of transcripts the client wants to know."""
+
+    transcript: bool = False
+    logprobs: bool = False
+
+
 @define(eq=False)
 class Utterance:
     """Something that is being said, or was said and is being transcribed.
@@ -43,7 +55,7 @@ class Utterance:
         item: That item, once it is committed.
         start_ms: Where it begins on the session's audio clock.
         seconds: How long it is.
-        told: Its transcript is reported to the client.
+        interest: What of its transcript is reported to the client.
         transcript: What was heard of it so far.
         verdict: Its final transcript, while it is not committed.
     """
@@ -52,7 +64,7 @@ class Utterance:
     item: Item | None = None
     start_ms: int = 0
     seconds: float = 0.0
-    told: bool = False
+    interest: Interest = Interest()
     transcript: GrowingTranscript = field(factory=GrowingTranscript)
     verdict: Transcript | None = None
 
@@ -67,6 +79,9 @@ class Turns:
         out: Where events and commands go.
         ledger: Counts the input audio.
         transcripts: The backend transcribes every committed utterance.
+
+    Attributes:
+        detecting: The backend looks for speech in the input.
     """
 
     conversation: Conversation
@@ -74,29 +89,43 @@ class Turns:
     out: Draft
     ledger: InputLedger
     transcripts: bool
+    detecting: bool = field(default=True, init=False)
     _speaking: Utterance | None = field(default=None, init=False)
     _by_name: dict[str, Utterance] = field(factory=dict, init=False)
     _by_item: dict[str, Utterance] = field(factory=dict, init=False)
     _finished: deque[str] = field(factory=lambda: deque(maxlen=FINISHED_REMEMBERED), init=False)
 
+    @property
+    def going_on(self) -> bool:
+        """Whether somebody is speaking."""
+        return self._speaking is not None
+
     # --- what the client does --------------------------------------------------------------
 
     def append(self, audio: bytes) -> None:
         """Take input audio."""
-        pcm = self.ledger.append(audio)
-        if pcm:
-            self.out.ask(MicrophonePcm(pcm, self.ledger.sample_rate))
+        ledger, recordings = self.ledger, self.conversation.recordings
+        start_ms = ledger.clock_ms
+        data = ledger.append(audio)
+        if not data:
+            return
+        encoding = ledger.format.encoding
+        recordings.hear(start_ms, ledger.clock_ms, data, encoding)
+        if self.detecting and self._speaking is None:
+            recordings.forget_input(start_ms - UNSPOKEN_KEPT_MS)
+        self.out.ask(MicrophoneAudio(data, encoding, ledger.coding.sample_rate))
 
-    def commit(self, *, told: bool) -> None:
+    def commit(self, interest: Interest) -> None:
         """The client ends its turn. If speech is going on, this is its end.
 
         Args:
-            told: The client wants to know the transcript.
+            interest: What the client wants to know of the transcript.
 
         Raises:
             ProtocolError: There is too little audio.
         """
-        seconds = self.ledger.commit() / 1000
+        start_ms = self.ledger.uncommitted_from_ms
+        self.ledger.commit()
         utterance = self._speaking
         if utterance is None:
             utterance = Utterance()
@@ -104,11 +133,43 @@ class Turns:
             self._by_item[utterance.item_id] = utterance
         assert utterance.item_id is not None  # noqa: S101  whoever speaks has one
         self.out.ask(Commit(utterance.item_id))
-        self._finish(utterance, seconds=seconds, told=told)
+        self._finish(utterance, start_ms, self.ledger.clock_ms, interest)
+
+    def transcribe(
+        self, item: Item, data: bytes, encoding: Encoding, interest: Interest
+    ) -> None:
+        """Have the backend hear an item that came with its sound. The backend has one ear: what
+        it has heard and nobody has committed is cleared, and heard again after the item.
+
+        Nobody may be speaking, and speech must not be looked for in it: it is committed.
+        """
+        coding = CODINGS[encoding]
+        data = data[: len(data) - len(data) % coding.width]
+        item.heard_ms = len(data) * 1000 / coding.bytes_per_second
+        utterance = Utterance(item.id, item, seconds=item.heard_ms / 1000, interest=interest)
+        self.out.ask(
+            MicrophoneAudio(data, encoding, coding.sample_rate),
+            Commit(item.id),
+        )
+        if self.transcripts:
+            item.awaits_transcript = True
+            self._by_item[item.id] = utterance
+            self._bound()
+
+    def hear_again(self, item: Item) -> None:
+        """Have the backend hear once more what was not committed before an item."""
+        again = self.conversation.recordings.input_from(self.ledger.uncommitted_from_ms)
+        again_ms = 0.0
+        for data, encoding in again:
+            coding = CODINGS[encoding]
+            again_ms += len(data) * 1000 / coding.bytes_per_second
+            self.out.ask(MicrophoneAudio(data, encoding, coding.sample_rate))
+        self.ledger.backend_heard(item.heard_ms, again_ms)
 
     def clear(self) -> None:
         """The client takes its input back, and with it the speech that is going on."""
         self.ledger.clear()
+        self.conversation.recordings.forget_input(self.ledger.clock_ms)
         if self._speaking is not None:
             self._forget(self._speaking)
         self.out.ask(Clear())
@@ -126,35 +187,55 @@ class Turns:
         if utterance is None:
             utterance = self._by_name[event.utterance_id] = Utterance()
         utterance.item_id = self._promise()
-        utterance.start_ms = event.audio_ms
+        utterance.start_ms = self.ledger.on_clock(event.audio_ms)
         self._by_item[utterance.item_id] = utterance
         self._speaking = utterance
         self.out.tell(
             events.InputAudioBufferSpeechStarted(
-                self.ids.event(), utterance.item_id, event.audio_ms
+                self.ids.event(), utterance.item_id, utterance.start_ms
             )
         )
         self._bound()
         return True
 
-    def stopped(self, event: SpeechStopped, *, told: bool) -> bool:
+    def stopped(self, event: SpeechStopped, interest: Interest) -> bool:
         """The turn is over. False if it was not going on (any more).
 
         Args:
             event: The report.
-            told: The client wants to know the transcript.
+            interest: What the client wants to know of the transcript.
         """
         utterance = self._by_name.get(event.utterance_id)
         if utterance is None or utterance is not self._speaking or not utterance.item_id:
             return False
+        end_ms = self.ledger.on_clock(event.audio_ms)
         self.out.tell(
-            events.InputAudioBufferSpeechStopped(
-                self.ids.event(), utterance.item_id, event.audio_ms
+            events.InputAudioBufferSpeechStopped(self.ids.event(), utterance.item_id, end_ms)
+        )
+        self.ledger.commit_until(end_ms)
+        self._finish(utterance, utterance.start_ms, end_ms, interest)
+        return True
+
+    def silence(self, timeout_ms: int, interest: Interest) -> bool:
+        """Nobody has spoken for so long: the silence becomes an item. False if the client has
+        sent no audio in that time, or too little for an item.
+
+        The backend is not asked to transcribe it: it has looked for speech in it all along.
+        """
+        end_ms = self.ledger.clock_ms
+        start_ms = max(self.ledger.uncommitted_from_ms, end_ms - timeout_ms)
+        if end_ms - start_ms < problems.MIN_COMMIT_MS:
+            return False
+        utterance = Utterance()
+        utterance.item_id = self._promise()
+        utterance.verdict = Transcript("", "", final=True)
+        self.out.tell(
+            events.InputAudioBufferTimeoutTriggered(
+                self.ids.event(), utterance.item_id, round(start_ms), round(end_ms)
             )
         )
-        self.ledger.commit_until(event.audio_ms)
-        seconds = max(0, event.audio_ms - utterance.start_ms) / 1000
-        self._finish(utterance, seconds=seconds, told=told)
+        self.ledger.commit_until(end_ms)
+        self._finish(utterance, start_ms, end_ms, interest)
         return True
 
     def transcript(self, event: Transcript) -> bool:
@@ -185,15 +266,22 @@ class Turns:
             self._by_name[event.utterance_id] = committed
         return committed
 
-    def _finish(self, utterance: Utterance, *, seconds: float, told: bool) -> None:
-        """The utterance becomes an item."""
+    def _finish(
+        self, utterance: Utterance, start_ms: float, end_ms: float, interest: Interest
+    ) -> None:
+        """The utterance, from `start_ms` to `end_ms` of the audio clock, becomes an item."""
         assert utterance.item_id is not None  # noqa: S101  both callers have given it one
         if utterance is self._speaking:
             self._speaking = None
         content = {"type": "input_audio", "transcript": None}
         body = {"type": "message", "status": "completed", "role": "user", "content": [content]}
-        item = Item(utterance.item_id, body, awaits_transcript=self.transcripts)
-        utterance.item, utterance.seconds, utterance.told = item, seconds, told
+        length_ms = max(0.0, end_ms - start_ms)
+        item = Item(
+            utterance.item_id, body, awaits_transcript=self.transcripts, heard_ms=length_ms
+        )
+        utterance.item, utterance.seconds = item, length_ms / 1000
+        utterance.interest = interest
+        self.conversation.recordings.commit(item.id, start_ms, end_ms)
         previous = self.conversation.last_id
         self.out.tell(
             events.InputAudioBufferCommitted(self.ids.event(), item.id, previous),
@@ -203,7 +291,7 @@ class Turns:
             events.ConversationItemAdded(self.ids.event(), item.to_json(), previous),
             events.ConversationItemDone(self.ids.event(), item.to_json(), previous),
         )
-        if self.transcripts:
+        if self.transcripts or utterance.verdict is not None:
             self._report(utterance)
             self._bound()
         else:
@@ -224,7 +312,8 @@ class Turns:
             item.awaits_transcript = False
             item.set_transcript(verdict.text)
             self._tell_delta(utterance, item, utterance.transcript.last_delta(verdict.text))
-            if utterance.told:
+            if utterance.interest.transcript:
+                logprobs = verdict.logprobs if utterance.interest.logprobs else None
                 self.out.tell(
                     events.ConversationItemInputAudioTranscriptionCompleted(
                         self.ids.event(),
@@ -232,12 +321,13 @@ class Turns:
                         content_index=0,
                         transcript=verdict.text,
                         usage={"type": "duration", "seconds": utterance.seconds},
+                        logprobs=None if logprobs is None else _logprobs_json(logprobs),
                     )
                 )
             self._forget(utterance)
 
     def _tell_delta(self, utterance: Utterance, item: Item, delta: str) -> None:
-        if utterance.told and delta:
+        if utterance.interest.transcript and delta:
             self.out.tell(
                 events.ConversationItemInputAudioTranscriptionDelta(
                     self.ids.event(), item.id, content_index=0, delta=delta
@@ -248,7 +338,7 @@ class Turns:
         item = utterance.item
         if item is not None:
             item.awaits_transcript = False
-            if utterance.told:
+            if utterance.interest.transcript:
                 error = {"type": "transcription_error", "code": code, "message": message}
                 self.out.tell(
                     events.ConversationItemInputAudioTranscriptionFailed(
@@ -285,3 +375,10 @@ class Turns:
                 "transcription_lost",
                 "The recogniser has not answered for too long.",
             )
+
+
+def _logprobs_json(logprobs: tuple[Logprob, ...]) -> list[Json]:
+    return [
+        {"token": each.token, "logprob": each.logprob, "bytes": list(each.token.encode())}
+        for each in logprobs
+    ]

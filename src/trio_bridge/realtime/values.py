@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 from attrs import frozen
 
+from trio_bridge.audio.encodings import CODINGS, Coding, Encoding
 from trio_bridge.realtime import problems
 from trio_bridge.realtime.events import Json
 from trio_bridge.realtime.fields import (
@@ -29,9 +30,6 @@ from trio_bridge.realtime.fields import (
 )
 
 Modality: TypeAlias = Literal["audio", "text"]
-
-SAMPLE_RATE: Final = 24_000
-"""The one rate of `audio/pcm`, in Hz."""
 
 DEFAULT_VOICE: Final = "alloy"
 
@@ -51,6 +49,13 @@ SILENCE_DURATION_MS: Final = (0, 60_000)
 MAX_INTEGER: Final = 2**63 - 1
 """Where the protocol names no maximum: what every client can read back."""
 
+TEMPERATURE: Final = (0.0, 2.0)
+"""Wider than what the beta dialect allows (0.6 to 1.2): it is the language node that knows what
+its model takes."""
+
+TOOLS_LIMIT: Final = 128
+"""Tools that a session or a response may declare, by the protocol."""
+
 METADATA_PAIRS: Final = 16
 METADATA_KEY_LENGTH: Final = 64
 METADATA_VALUE_LENGTH: Final = 512
@@ -58,14 +63,20 @@ METADATA_VALUE_LENGTH: Final = 512
 
 @frozen
 class AudioFormat:
-    """How audio is written on the wire: mono PCM16, little endian, at `rate` Hz."""
+    """How audio is written on the wire, mono: PCM16 at 24 kHz, or G.711 at 8 kHz."""
 
-    type: str = "audio/pcm"
-    rate: int = SAMPLE_RATE
+    encoding: Encoding = "pcm"
+
+    @property
+    def coding(self) -> Coding:
+        """What the encoding is."""
+        return CODINGS[self.encoding]
 
     def to_json(self) -> Json:
-        """The object the protocol shows."""
-        return {"type": self.type, "rate": self.rate}
+        """The object the protocol shows; the rate of G.711 goes without saying."""
+        if self.encoding == "pcm":
+            return {"type": "audio/pcm", "rate": self.coding.sample_rate}
+        return {"type": f"audio/{self.encoding}"}
 
 
 @frozen
@@ -79,9 +90,11 @@ class ServerVad:
     create_response: bool = True
     interrupt_response: bool = True
 
-    def to_json(self) -> Json:
-        """The object the protocol shows."""
-        return {"type": "server_vad", **attrs.asdict(self)}
+    def to_json(self, *, answering: bool = True) -> Json:
+        """The object the protocol shows; without `answering`, what is about answers is left
+        out."""
+        shown: Json = {"type": "server_vad", **attrs.asdict(self)}
+        return shown if answering else _without(shown, _ABOUT_ANSWERS)
 
 
 @frozen
@@ -92,12 +105,25 @@ class SemanticVad:
     create_response: bool = True
     interrupt_response: bool = True
 
-    def to_json(self) -> Json:
-        """The object the protocol shows."""
-        return {"type": "semantic_vad", **attrs.asdict(self)}
+    def to_json(self, *, answering: bool = True) -> Json:
+        """As for `ServerVad`."""
+        shown: Json = {"type": "semantic_vad", **attrs.asdict(self)}
+        return shown if answering else _without(shown, _ABOUT_ANSWERS)
 
 
 TurnDetection: TypeAlias = ServerVad | SemanticVad
+
+_ABOUT_ANSWERS: Final = ("idle_timeout_ms", "create_response", "interrupt_response")
+
+
+def _without(shown: Json, names: tuple[str, ...]) -> Json:
+    return {name: value for name, value in shown.items() if name not in names}
+
+
+def unanswering(detection: TurnDetection) -> TurnDetection:
+    """The same detection in a session that makes no responses."""
+    quiet = attrs.evolve(detection, create_response=False, interrupt_response=False)
+    return attrs.evolve(quiet, idle_timeout_ms=None) if isinstance(quiet, ServerVad) else quiet
 
 
 def a_modality(value: Any, path: str) -> Modality:
@@ -130,16 +156,13 @@ def a_voice(value: Any, path: str) -> str:
 
 
 def a_format(value: Any, path: str) -> AudioFormat:
-    """An audio format; this server carries one."""
+    """An audio format; a rate, if it is given, is the one that the format has."""
     fields = Fields(an_object(value, path), path)
-    known = one_of("audio/pcm", "audio/pcmu", "audio/pcma")
+    known = one_of(*(f"audio/{encoding}" for encoding in CODINGS))
     kind = fields.get_or("type", known, "audio/pcm")
-    if kind != "audio/pcm":
-        raise problems.unsupported_value(
-            fields.path_of("type"), kind, "This server carries audio/pcm only."
-        )
-    rate = an_integer(SAMPLE_RATE, SAMPLE_RATE)
-    return AudioFormat(kind, fields.get_or("rate", rate, SAMPLE_RATE))
+    audio = AudioFormat(cast("Encoding", kind.removeprefix("audio/")))
+    fields.get_or("rate", an_integer(audio.coding.sample_rate, audio.coding.sample_rate), None)
+    return audio
 
 
 def a_turn_detection(value: Any, path: str) -> TurnDetection:
@@ -198,10 +221,15 @@ _NOISE_REDUCTION: Final[dict[str, Check[Any]]] = {
 }
 
 
+def default_transcription() -> Json:
+    """A transcription that is on, of which nothing was said."""
+    return {"model": DEFAULT_TRANSCRIPTION_MODEL}
+
+
 def transcription_from(parent: Fields, current: Json | None) -> Json | None:
     """The `transcription` that holds after an update; one without a model gets the default."""
     merged = _merged(parent, "transcription", current, _TRANSCRIPTION)
-    return merged if merged is None else {"model": DEFAULT_TRANSCRIPTION_MODEL, **merged}
+    return merged if merged is None else default_transcription() | merged
 
 
 def noise_reduction_from(parent: Fields, current: Json | None) -> Json | None:
@@ -226,8 +254,9 @@ def _merged(
 
 def _tool(value: Any, path: str) -> Json:
     tool = Fields(an_object(value, path), path)
-    # Tools of other kinds would be called by the server itself, which it does not do.
-    tool.get_or("type", one_of("function"), None)
+    if tool.get_or("type", one_of("function", "mcp"), "function") == "mcp":
+        tool.require("server_label", a_name)
+        return tool.data
     tool.require("name", a_name)
     tool.get_or("description", a_string, None)
     tool.get_or("parameters", an_object, None)
@@ -235,21 +264,30 @@ def _tool(value: Any, path: str) -> Json:
     return {**said, "type": "function"}
 
 
-some_tools = an_array_of(_tool)
+some_tools = an_array_of(_tool, at_most=TOOLS_LIMIT)
+
+
+def functions_of(tools: tuple[Json, ...]) -> tuple[Json, ...]:
+    """The tools that a language model can be given. Those on MCP servers are declared and
+    shown, but it would be for this server to call them, and it does not."""
+    return tuple(tool for tool in tools if tool["type"] == "function")
 
 
 def a_tool_choice(value: Any, path: str) -> str | Json:
-    """A mode, or the function that must be called."""
+    """A mode, or the tool that must be called."""
     if not isinstance(value, dict):
         return one_of("none", "auto", "required")(value, path)
     choice = Fields(value, path)
-    choice.require("type", one_of("function"))
+    if choice.require("type", one_of("function", "mcp")) == "mcp":
+        choice.require("server_label", a_name)
+        choice.get_or("name", a_name, None)
+        return value
     return {"type": "function", "name": choice.require("name", a_name)}
 
 
 def check_declared(name: str, tools: tuple[Json, ...]) -> None:
     """Refuse a tool choice that names a function which `tools` lacks."""
-    if all(tool["name"] != name for tool in tools):
+    if all(tool["name"] != name for tool in functions_of(tools)):
         raise problems.undeclared_tool("response.tool_choice", name)
 
 
@@ -289,6 +327,8 @@ def a_reasoning(value: Any, path: str) -> Json:
     fields.get_or("effort", one_of("minimal", "low", "medium", "high", "xhigh"), None)
     return fields.data
 
+
+a_temperature = a_number(*TEMPERATURE)
 
 an_include = an_array_of(one_of("item.input_audio_transcription.logprobs"))
 

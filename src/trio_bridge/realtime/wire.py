@@ -1,22 +1,23 @@
-"""JSON text ↔ events, in the GA dialect.
+"""JSON text ↔ events, in either dialect.
 
 What comes in is checked strictly: nothing is coerced, and whatever a client may send either
 becomes an event or a `ProtocolError` that says why not. What an event holds as JSON (`session`,
-`item`, `response`) is checked further by those who understand it. Fields that the protocol
-does not know are ignored.
+`item`, `response`) is checked further by those who understand it. Events are those of GA; what
+the beta dialect says otherwise, `beta.py` knows.
 """
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 import orjson
+import pybase64
+from attrs import define, field, frozen
 from cattrs import ClassValidationError, Converter
 
-from trio_bridge.realtime import problems
+from trio_bridge.realtime import beta, problems
 from trio_bridge.realtime.events import (
     CLIENT_TAGS,
     SERVER_TAGS,
@@ -26,8 +27,11 @@ from trio_bridge.realtime.events import (
     Json,
     ResponseOutputAudioDelta,
     ServerEvent,
+    SessionUpdate,
 )
 from trio_bridge.realtime.problems import ProtocolError
+
+Dialect: TypeAlias = Literal["ga", "beta"]
 
 EVENT_ID_LENGTH: Final = 512
 """Characters a client's `event_id` may have, by the protocol."""
@@ -42,55 +46,108 @@ up to 1 us for each, during which nobody else is served: without a limit one fra
 could stop all sessions for seconds. A conversation of book length stays far below."""
 
 
-def load(frame: str | bytes) -> ClientEvent:
-    """The event that a client's frame holds.
+@define(eq=False)
+class Codec:
+    """One session's dialect.
 
     Args:
-        frame: A whole message: text, or bytes where the client sent a binary one.
-
-    Raises:
-        ProtocolError: It holds none. `client_event_id` is set where the frame had a usable
-            `event_id`. No other exception is raised, whatever the frame.
+        dialect: What is spoken. It changes once, from GA to beta, where the first update of a
+            lenient session is flat: there are beta clients that do not say what they speak.
+        strict: An event's field that the dialect does not know is an error, and so is a flat
+            session in GA.
     """
-    if not isinstance(frame, str):
-        raise problems.binary_frame()
-    data = _parse(frame)
-    try:
-        return _structure(data)
-    except ProtocolError as problem:
-        problem.client_event_id = _usable_event_id(data)
-        raise
 
+    dialect: Dialect = "ga"
+    strict: bool = field(default=False, kw_only=True)
+    _settled: bool = field(init=False)
 
-def dump(event: ServerEvent) -> bytes:
-    """An event as the text of one frame, in UTF-8: `type` first, then `event_id`, then its
-    fields.
+    def __attrs_post_init__(self) -> None:
+        self._settled = self.strict or self.dialect == "beta"
 
-    Raises:
-        TypeError: The event has no form on the wire (`ResponseOutputAudioSamples`, which the
-            sender turns into a delta), or holds something that JSON cannot say.
-    """
-    if isinstance(event, Error):
-        body = _error_body(event)
-    else:
-        plan = _DUMP_PLANS.get(type(event))
-        if plan is None:
-            raise TypeError(f"{type(event).__name__} has no form on the wire")
-        tag, names = plan
-        body = {"type": tag}
-        for name in names:
-            body[name] = getattr(event, name)
-        if isinstance(event, ResponseOutputAudioDelta):
-            body["delta"] = binascii.b2a_base64(event.delta, newline=False).decode()
-    return orjson.dumps(body)
+    def load(self, frame: str | bytes) -> ClientEvent:
+        """The event that a client's frame holds.
+
+        Args:
+            frame: A whole message: text, or bytes where the client sent a binary one.
+
+        Raises:
+            ProtocolError: It holds none. `client_event_id` is set where the frame had a usable
+                `event_id`. No other exception is raised, whatever the frame.
+        """
+        if not isinstance(frame, str):
+            raise problems.binary_frame()
+        data = parse(frame)
+        try:
+            return self._event(data)
+        except ProtocolError as problem:
+            problem.client_event_id = _usable_event_id(data)
+            raise
+
+    def dump(self, event: ServerEvent) -> bytes | None:
+        """An event as the text of one frame, in UTF-8: `type` first, then `event_id`, then its
+        fields. None: this dialect does not say such an event.
+
+        Raises:
+            TypeError: The event has no form on the wire (`ResponseOutputAudioSamples`, which
+                the sender turns into a delta), or holds something that JSON cannot say.
+        """
+        body = _error_body(event) if isinstance(event, Error) else _body(event)
+        if self.dialect == "beta":
+            said = beta.from_ga_event(body)
+            if said is None:
+                return None
+            body = said
+        return orjson.dumps(body)
+
+    def _event(self, data: Json) -> ClientEvent:
+        tag = data.get("type")
+        if tag is None:
+            raise problems.missing_type()
+        if not isinstance(tag, str):
+            raise problems.wrong_type("type", "a string", tag)
+        if not self._settled and tag == "session.update":
+            self._settle(data.get("session"))
+        forms = _FORMS[self.dialect]
+        form = forms.get(tag)
+        if form is None:
+            raise problems.unknown_type(tag, tuple(forms))
+        if self.strict:
+            self._refuse_unknown(data, form)
+        if self.dialect == "beta":
+            data = beta.to_ga_event(data)
+        return form.read(data)
+
+    def _settle(self, session: Any) -> None:
+        if not isinstance(session, dict):
+            return
+        if beta.is_flat(session):
+            self.dialect = "beta"
+            self._settled = True
+        elif "type" in session:
+            self._settled = True
+
+    def _refuse_unknown(self, data: Json, form: _Form) -> None:
+        for name in data:
+            if name not in form.names:
+                raise problems.unknown_parameter(name)
+        if self.dialect == "ga":
+            for name in ("session", "response"):
+                holder = data.get(name)
+                if isinstance(holder, dict) and "temperature" in holder:
+                    raise problems.unknown_parameter(f"{name}.temperature")
 
 
 # --- in ------------------------------------------------------------------------------------
 
 
-def _parse(frame: str) -> Json:
-    brackets = frame.count("{") + frame.count("[")
-    if brackets + frame.count(",") > STRUCTURE_LIMIT:
+def parse(frame: str) -> Json:
+    """The JSON object that a text holds.
+
+    Raises:
+        ProtocolError: It holds none, or more, or one nested deeper, than is sane.
+    """
+    # A short frame has no need to be counted, which would cost an append more than its parsing.
+    if len(frame) > STRUCTURE_LIMIT and sum(map(frame.count, "{[,")) > STRUCTURE_LIMIT:
         raise problems.too_complex(STRUCTURE_LIMIT)
     try:
         data = orjson.loads(frame)
@@ -98,46 +155,23 @@ def _parse(frame: str) -> Json:
         raise problems.invalid_json() from exc
     if not isinstance(data, dict):
         raise problems.not_an_object(data)
-    # A frame of few brackets cannot be deep: that spares an append the walk.
-    if brackets > NESTING_LIMIT and _too_deep(data):
+    if _too_deep(data):
         raise problems.invalid_json()
     return data
 
 
 def _too_deep(data: Json) -> bool:
-    level: list[Any] = [data]
-    for _ in range(NESTING_LIMIT):
+    level = [value for value in data.values() if isinstance(value, dict | list)]
+    for _ in range(NESTING_LIMIT - 1):
+        if not level:
+            return False
         level = [
             value
             for container in level
             for value in (container.values() if isinstance(container, dict) else container)
             if isinstance(value, dict | list)
         ]
-        if not level:
-            return False
-    return True
-
-
-def _structure(data: Json) -> ClientEvent:
-    tag = data.get("type")
-    if tag is None:
-        raise problems.missing_type()
-    if not isinstance(tag, str):
-        raise problems.wrong_type("type", "a string", tag)
-    if tag not in CLIENT_TAGS:
-        raise problems.unknown_type(tag, tuple(CLIENT_TAGS))
-    event_class = CLIENT_TAGS[tag]
-    try:
-        event: ClientEvent = _LOAD_HOOKS[tag](data, event_class)
-    except ClassValidationError as group:
-        raise _first_problem(group) from group
-    if event.event_id is not None and len(event.event_id) > EVENT_ID_LENGTH:
-        raise problems.string_too_long("event_id", EVENT_ID_LENGTH, len(event.event_id))
-    if isinstance(event, ConversationItemTruncate):
-        for name in ("content_index", "audio_end_ms"):
-            if getattr(event, name) < 0:
-                raise problems.number_too_small(name, 0, getattr(event, name))
-    return event
+    return bool(level)
 
 
 def _usable_event_id(data: Json) -> str | None:
@@ -183,13 +217,9 @@ def _audio_from_base64(value: Any, _: Any) -> bytes:
     if size > problems.MAX_APPEND_BYTES:
         raise problems.append_too_large(size)
     try:
-        audio = binascii.a2b_base64(value, strict_mode=True)
+        return pybase64.b64decode(value, validate=True)
     except ValueError as exc:
         raise problems.bad_base64() from exc
-    # binascii lets surplus padding pass; the length tells.
-    if len(audio) != size:
-        raise problems.bad_base64()
-    return audio
 
 
 def _make_converter() -> Converter:
@@ -202,20 +232,99 @@ def _make_converter() -> Converter:
     return converter
 
 
-_CONVERTER = _make_converter()
-_LOAD_HOOKS = {tag: _CONVERTER.get_structure_hook(each) for tag, each in CLIENT_TAGS.items()}
+_CONVERTER: Final = _make_converter()
 
 
-# --- out -----------------------------------------------------------------------------------
+@frozen
+class _Form:
+    """How one client event is read.
+
+    Attributes:
+        names: All fields that it may have.
+    """
+
+    names: frozenset[str]
+    _event_class: type[ClientEvent]
+    _structure: Callable[[Any, Any], ClientEvent]
+
+    @classmethod
+    def of(cls, event_class: type[ClientEvent]) -> _Form:
+        structure = _CONVERTER.get_structure_hook(event_class)
+        return cls(frozenset({"type", *_field_names(event_class)}), event_class, structure)
+
+    def read(self, data: Json) -> ClientEvent:
+        """The event.
+
+        Raises:
+            ProtocolError: The data is none.
+        """
+        try:
+            event = self._structure(data, self._event_class)
+        except ClassValidationError as group:
+            raise _first_problem(group) from group
+        if event.event_id is not None and len(event.event_id) > EVENT_ID_LENGTH:
+            raise problems.string_too_long("event_id", EVENT_ID_LENGTH, len(event.event_id))
+        if isinstance(event, ConversationItemTruncate):
+            for name in ("content_index", "audio_end_ms"):
+                if getattr(event, name) < 0:
+                    raise problems.number_too_small(name, 0, getattr(event, name))
+        return event
 
 
 def _field_names(event_class: type) -> tuple[str, ...]:
     return tuple(each.name for each in attrs.fields(event_class))
 
 
-_DUMP_PLANS: dict[type, tuple[str, tuple[str, ...]]] = {
-    each: (tag, _field_names(each)) for tag, each in SERVER_TAGS.items()
+_GA_FORMS: Final = {tag: _Form.of(each) for tag, each in CLIENT_TAGS.items()}
+
+_FORMS: Final[dict[Dialect, dict[str, _Form]]] = {
+    "ga": _GA_FORMS,
+    "beta": {**_GA_FORMS, "transcription_session.update": _Form.of(SessionUpdate)},
 }
+
+
+# --- out -----------------------------------------------------------------------------------
+
+
+@frozen
+class _Plan:
+    """How one server event is written. A field with a default is left out while it has it."""
+
+    tag: str
+    required: tuple[str, ...]
+    optional: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, tag: str, event_class: type) -> _Plan:
+        fields = attrs.fields(event_class)
+        return cls(
+            tag,
+            tuple(each.name for each in fields if each.default is attrs.NOTHING),
+            tuple(
+                (each.name, each.default)
+                for each in fields
+                if each.default is not attrs.NOTHING
+            ),
+        )
+
+
+_PLANS: Final = {each: _Plan.of(tag, each) for tag, each in SERVER_TAGS.items()}
+
+
+def _body(event: ServerEvent) -> Json:
+    plan = _PLANS.get(type(event))
+    if plan is None:
+        raise TypeError(f"{type(event).__name__} has no form on the wire")
+    body = {"type": plan.tag}
+    for name in plan.required:
+        body[name] = getattr(event, name)
+    for name, default in plan.optional:
+        value = getattr(event, name)
+        if value != default:
+            body[name] = value
+    if isinstance(event, ResponseOutputAudioDelta):
+        body["delta"] = pybase64.b64encode_as_string(event.delta)
+    return body
 
 
 def _error_body(event: Error) -> Json:
