@@ -8,12 +8,13 @@ import nox
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
+JAVASCRIPT = "tests/clients/javascript"
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "venv"
 # The interpreter at hand by default: `nox -s tests` runs every version of the classifiers.
-nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "e2e"]
+nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "e2e", "clients"]
 
 
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
@@ -41,7 +42,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The fast tests, on a virtual clock."""
     install(session, "test")
-    session.run("pytest", "-m", "not e2e", *session.posargs)
+    session.run("pytest", "-m", "not e2e and not clients", *session.posargs)
 
 
 @nox.session
@@ -49,3 +50,14 @@ def e2e(session: nox.Session) -> None:
     """Real sockets, processes and Dora."""
     install(session, "test")
     session.run("pytest", "-m", "e2e", *session.posargs)
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """Realtime clients as they are published, in Python and JavaScript, and the live server."""
+    install(session, "test", "clients")
+    # Node comes from the package index too: the session needs nothing of the machine's.
+    session.run(
+        "npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", JAVASCRIPT
+    )
+    session.run("pytest", "tests/clients", *session.posargs)
