@@ -18,6 +18,7 @@ import structlog
 import trio
 from attrs import define, field
 
+from trio_bridge.audio.encodings import CODINGS
 from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.backend import Backend
 from trio_bridge.closing import GOING_AWAY, ending_for
@@ -32,7 +33,6 @@ from trio_bridge.doors.realtime import Handshake
 from trio_bridge.doors.tls import server_context
 from trio_bridge.errors import AddressError, KeyRefused, TransportClosed
 from trio_bridge.models import Models, open_models
-from trio_bridge.outgoing import OUTPUT_RATE
 from trio_bridge.realtime.engine import MAX_SECONDS, RealtimeEngine
 from trio_bridge.realtime.ids import Ids
 from trio_bridge.realtime.problems import ProtocolError
@@ -260,9 +260,10 @@ async def _house(
 
 def _make_filters() -> None:
     # The first resampler of each kind takes 20 ms, which would be the first session's.
-    StreamResampler(OUTPUT_RATE, LISTEN_RATE, quality="best")
-    for rate in SPEECH_RATES:
-        StreamResampler(rate, OUTPUT_RATE, quality="fast")
+    for rate in {coding.sample_rate for coding in CODINGS.values()}:
+        StreamResampler(rate, LISTEN_RATE, quality="best")
+        for speech in SPEECH_RATES:
+            StreamResampler(speech, rate, quality="fast")
 
 
 @asynccontextmanager

@@ -402,18 +402,19 @@ def test_a_strict_session_takes_what_is_known(text: str, event: events.ClientEve
     assert Codec(strict=True).load(json.dumps(known)) == event
 
 
-@pytest.mark.parametrize("name", ["session", "response"])
-def test_ga_has_no_temperature(name: str) -> None:
-    """A strict session says so; a beta one has it."""
-    tag = {"session": "session.update", "response": "response.create"}[name]
-    text = frame(tag, **{name: {"temperature": 0.7}})
+@pytest.mark.parametrize(
+    ("name", "tag"), [("session", "session.update"), ("response", "response.create")]
+)
+def test_ga_takes_no_temperature(name: str, tag: str) -> None:
+    """It is unknown there: ignored, or refused by a strict session. Beta has it."""
+    text = frame(tag, **{name: {"type": "realtime", "temperature": 0.7}})
+    event: Any = Codec().load(text)
+    assert getattr(event, name) == {"type": "realtime"}
     with pytest.raises(ProtocolError) as caught:
         Codec(strict=True).load(text)
-    assert (caught.value.code, caught.value.param) == (
-        "unknown_parameter",
-        f"{name}.temperature",
-    )
-    event: Any = Codec("beta", strict=True).load(text)
+    assert caught.value.code == "unknown_parameter"
+    assert caught.value.param == f"{name}.temperature"
+    event = Codec("beta", strict=True).load(text)
     assert getattr(event, name)["temperature"] == 0.7
 
 
@@ -511,6 +512,21 @@ def test_what_has_its_default_is_left_out() -> None:
     assert "logprobs" not in json.loads(dump(event))
     told = json.loads(dump(attrs.evolve(event, logprobs=[])))
     assert told["logprobs"] == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.SessionUpdated("e", {"type": "realtime", "temperature": 0.7}),
+        events.ResponseCreated("e", {"id": "resp_1", "temperature": 0.7}),
+    ],
+)
+def test_ga_shows_no_temperature(event: events.ServerEvent) -> None:
+    """Even where one was set, by a key of the beta dialect."""
+    ga, flat = json.loads(dump(event)), json.loads(Codec("beta").dump(event) or b"")
+    (name,) = {"session", "response"} & ga.keys()
+    assert "temperature" not in ga[name]
+    assert flat[name]["temperature"] == 0.7
 
 
 def test_samples_have_no_form_on_the_wire() -> None:

@@ -8,9 +8,9 @@ elsewhere, must not fail for it. They are kept, shown, and not given to the mode
 
 from __future__ import annotations
 
-import binascii
 from typing import Any
 
+import pybase64
 from attrs import frozen
 
 from trio_bridge.realtime import problems
@@ -139,7 +139,7 @@ def _message(fields: Fields) -> GivenItem:
 
 def _audio(value: Any, path: str) -> bytes:
     try:
-        audio = binascii.a2b_base64(a_string(value, path), strict_mode=True)
+        audio = pybase64.b64decode(a_string(value, path), validate=True)
     except ValueError as exc:
         raise problems.bad_base64(path) from exc
     if len(audio) > problems.MAX_APPEND_BYTES:

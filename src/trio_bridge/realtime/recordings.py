@@ -7,11 +7,11 @@ oldest is let go, and the item keeps its text.
 
 from __future__ import annotations
 
-import binascii
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import pybase64
 from attrs import define, field
 
 from trio_bridge.audio.encodings import CODINGS, Encoding
@@ -147,7 +147,7 @@ class Recordings:
         if recording is None or part["type"] not in _AUDIO_CONTENT:
             return part
         audio = b"".join(recording.pieces)
-        return part | {"audio": binascii.b2a_base64(audio, newline=False).decode()}
+        return part | {"audio": pybase64.b64encode_as_string(audio)}
 
     def _add(self, key: tuple[str, int], data: bytes) -> None:
         recording = self._kept.get(key)

@@ -92,12 +92,8 @@ class Codec:
                 the sender turns into a delta), or holds something that JSON cannot say.
         """
         body = _error_body(event) if isinstance(event, Error) else _body(event)
-        if self.dialect == "beta":
-            said = beta.from_ga_event(body)
-            if said is None:
-                return None
-            body = said
-        return orjson.dumps(body)
+        said = _ga_event(body) if self.dialect == "ga" else beta.from_ga_event(body)
+        return None if said is None else orjson.dumps(said)
 
     def _event(self, data: Json) -> ClientEvent:
         tag = data.get("type")
@@ -113,9 +109,7 @@ class Codec:
             raise problems.unknown_type(tag, tuple(forms))
         if self.strict:
             self._refuse_unknown(data, form)
-        if self.dialect == "beta":
-            data = beta.to_ga_event(data)
-        return form.read(data)
+        return form.read(_ga_event(data) if self.dialect == "ga" else beta.to_ga_event(data))
 
     def _settle(self, session: Any) -> None:
         if not isinstance(session, dict):
@@ -131,10 +125,25 @@ class Codec:
             if name not in form.names:
                 raise problems.unknown_parameter(name)
         if self.dialect == "ga":
-            for name in ("session", "response"):
-                holder = data.get(name)
-                if isinstance(holder, dict) and "temperature" in holder:
-                    raise problems.unknown_parameter(f"{name}.temperature")
+            for name in _temperate(data):
+                raise problems.unknown_parameter(f"{name}.temperature")
+
+
+def _ga_event(event: Json) -> Json:
+    """An event without what only the engine and the beta dialect know."""
+    for name in _temperate(event):
+        told = {key: value for key, value in event[name].items() if key != "temperature"}
+        event = {**event, name: told}
+    return event
+
+
+def _temperate(event: Json) -> list[str]:
+    """Where in an event there is a temperature."""
+    return [
+        name
+        for name in ("session", "response")
+        if name in event and isinstance(event[name], dict) and "temperature" in event[name]
+    ]
 
 
 # --- in ------------------------------------------------------------------------------------
