@@ -122,7 +122,7 @@ def main() -> None:
         def a_step_is_over(self) -> None:
             reached.add(state_of(self.stage.engine))
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Counted,
         settings=settings(
             max_examples=arguments.examples,

@@ -36,6 +36,7 @@ from trio_bridge.realtime import events as ev
 from trio_bridge.realtime import problems
 from trio_bridge.realtime.config import LOGPROBS, Kind, initial
 from trio_bridge.realtime.recordings import KEPT_LIMIT
+from trio_bridge.realtime.wire import Dialect
 
 UTTERANCES = st.sampled_from([1, 0, 0, -1, -2])
 """Which utterance it is about: one to come, the one that began last, or one before it."""
@@ -101,13 +102,17 @@ ITEMS = [
     given("assistant", type="output_audio", transcript="yes"),
     given("user", type="input_audio", transcript="heard", audio=SOUND),
     given("user", type="input_audio", audio=SOUND),
-    given("user", type="input_image", image_url="data:image/png;base64,AAAA"),
     {"type": "function_call", "name": "look", "arguments": "{}"},
     {"type": "function_call_output", "call_id": "c1", "output": "sky"},
-    {"type": "mcp_approval_response", "approval_request_id": "a1", "approve": True},
     {"type": "song"},
 ]
-RESPONSES = [
+ITEMS_OF_TODAY = [
+    given("user", type="input_image", image_url="data:image/png;base64,AAAA"),
+    {"type": "mcp_approval_response", "approval_request_id": "a1", "approve": True},
+]
+"""What beta clients have no word for."""
+
+RESPONSES: list[ev.Json | None] = [
     None,
     None,
     {"conversation": "none"},
@@ -125,7 +130,6 @@ class Session(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.witness = Witness(confused=True)
         self.read = 0
         self.asked: set[str] = set()
         self.committed: list[str] = []
@@ -139,16 +143,26 @@ class Session(RuleBasedStateMachine):
         kind=st.sampled_from(["realtime"] * 7 + ["transcription"]),
         limit=st.sampled_from([KEPT_LIMIT, 30_000]),
         seconds=st.sampled_from([HOUR, HOUR, HOUR, 60.0]),
+        dialect=st.sampled_from(["ga", "beta"]),
     )
     def begin(
-        self, lead: float, hears: bool, answers: bool, kind: Kind, limit: int, seconds: float
+        self,
+        lead: float,
+        hears: bool,
+        answers: bool,
+        kind: Kind,
+        limit: int,
+        seconds: float,
+        dialect: Dialect,
     ) -> None:
+        self.witness = Witness(dialect, confused=True)
         self.stage = Stage(
             Capabilities(transcripts=hears, responses=answers),
             lead=lead,
             config=initial(kind),
             audio_limit=limit,
             max_seconds=seconds,
+            dialect=dialect,
         )
 
     def response_of(self, data: st.DataObject) -> str:
@@ -182,13 +196,15 @@ class Session(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
-        item=st.sampled_from(ITEMS),
+        item=st.sampled_from([*ITEMS, *ITEMS_OF_TODAY]),
         place=st.sampled_from([None, None, "root", "after"]),
         item_id=st.sampled_from([{}, {}, {"id": "mine"}]),
     )
     def create_item(
         self, data: st.DataObject, item: ev.Json, place: str | None, item_id: dict[str, str]
     ) -> None:
+        if item in ITEMS_OF_TODAY and self.stage.dialect == "beta":
+            return
         previous = self.item_of(data) if place == "after" else place
         self.stage.client(ev.ConversationItemCreate({**item, **item_id}, previous))
 

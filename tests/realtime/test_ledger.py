@@ -98,3 +98,14 @@ def test_time_is_counted_exactly(appends: list[tuple[bool, int]]) -> None:
         ledger.append(bytes(samples if telephone else 2 * samples))
         ticks += 3 * samples if telephone else samples
     assert ledger.clock_ms == ticks / 24
+
+
+def test_a_moment_before_all_that_is_remembered() -> None:
+    """A report may be older than what the backend heard twice before last; it has a place
+    all the same."""
+    ledger = InputLedger(PCM)
+    ledger.append(bytes(48 * 1000))
+    for _ in range(3):
+        ledger.backend_heard(200, 0)
+    assert ledger.on_clock(100) == 0
+    assert ledger.on_clock(1500) == 1100

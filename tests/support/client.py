@@ -150,7 +150,9 @@ async def connected(
             stream,
             parts.netloc,
             resource,
-            extra_headers=[(name.encode(), value.encode()) for name, value in (headers or {}).items()],
+            extra_headers=[
+                (name.encode(), value.encode()) for name, value in (headers or {}).items()
+            ],
             max_message_size=2**25,
         )
         client = Client(ws)

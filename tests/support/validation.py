@@ -18,7 +18,13 @@ _SHOWN: Final = {"session.id", "session.object", "session.expires_at"}
 
 _LIVE: Final[dict[Dialect, set[str]]] = {
     "ga": _SHOWN,
-    "beta": _SHOWN | {"session.turn_detection.idle_timeout_ms", "session.include"},
+    "beta": _SHOWN
+    | {
+        # A client may set these, by the same package's word.
+        "session.include",
+        "session.turn_detection.eagerness",
+        "session.turn_detection.idle_timeout_ms",
+    },
 }
 """Fields that the live service shows and the package does not know, by their path."""
 
@@ -51,14 +57,21 @@ def validate(event: dict[str, Any], dialect: Dialect = "ga") -> BaseModel:
 
 def _as_packaged(event_type: str, session: dict[str, Any]) -> dict[str, Any]:
     """A beta session without what the package is known to have wrong."""
+    packaged = dict(session)
+    # Models are echoed by the name that was asked for; the package knows those of its day.
+    if isinstance(session.get("model"), str):
+        packaged["model"] = "gpt-4o-realtime-preview"
+    transcription = session.get("input_audio_transcription")
+    if transcription is not None and isinstance(transcription["model"], str):
+        packaged["input_audio_transcription"] = {**transcription, "model": "whisper-1"}
+    if isinstance(session.get("tool_choice"), dict):
+        # Its description says that a function may be named, its type that it may not.
+        assert session["tool_choice"].keys() == {"type", "name"}
+        packaged["tool_choice"] = session["tool_choice"]["name"]
     if event_type == "transcription_session.updated":
         # One type for this and for the answer to a request for a key; only that has a key.
-        return {"client_secret": {"value": "", "expires_at": 0}, **session}
-    if isinstance(session.get("tool_choice"), dict):
-        # Its own description says that a function may be named, its type that it may not.
-        assert session["tool_choice"].keys() == {"type", "name"}
-        return {**session, "tool_choice": session["tool_choice"]["name"]}
-    return session
+        packaged["client_secret"] = {"value": "", "expires_at": 0}
+    return packaged
 
 
 def _unknown_fields(value: Any, path: str = "") -> Iterator[str]:
