@@ -14,7 +14,7 @@ import pytest
 import trio
 import trustme
 from tests.support.client import connected
-from tests.support.resources import health
+from tests.support.resources import abandoned_segments, health
 from tests.support.server import (
     RunningServer,
     children_of,
@@ -26,8 +26,6 @@ from tests.support.server import (
 pytestmark = pytest.mark.e2e
 
 DATAFLOWS = Path(__file__).parents[2] / "dataflows"
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Dora's transport keeps its segments
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ async def test_a_signal_drains_and_leaves_nothing(
     server: RunningServer, tmp_path: Path, signum: int
 ) -> None:
     """Open sessions get 1001 and a reason; processes, files and shared memory are gone."""
-    before = {path.name for path in SHARED_MEMORY.iterdir()}
+    before = abandoned_segments()
     children = children_of(server.process.pid)
     assert len(children) == 3  # coordinator, daemon, the echo node
     async with connected(server.ws_url) as client:
@@ -67,7 +65,7 @@ async def test_a_signal_drains_and_leaves_nothing(
     assert seconds < 3
     assert not [pid for pid in children if is_running(pid)]
     assert not list((tmp_path / "tmp").iterdir())
-    assert {path.name for path in SHARED_MEMORY.iterdir()} <= before
+    assert abandoned_segments() <= before
 
 
 async def test_a_client_that_does_not_answer_the_close_delays_the_end_by_its_bound(
