@@ -1,4 +1,4 @@
-"""`python -m trio_bridge [serve|talk]`: the command line.
+"""`python -m trio_bridge [serve|talk|bench]`: the command line.
 
 Whatever goes wrong on purpose (`BridgeError`) becomes one line on standard error and an exit
 status: 1, or 2 for a mistake in the settings or the command line.
@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from trio_bridge.client.talk import talk
 
             return trio.run(talk, options)
+        if options.command == "bench":
+            from trio_bridge.bench.command import bench
+
+            return trio.run(bench, options)
         return _serve(options)
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is not None:
@@ -70,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A voice server: Realtime API clients in front, Dora dataflows behind.",
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|talk")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|talk|bench")
     serve = commands.add_parser("serve", help="run the server (the default)")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on; 0: any free one (8080)")
@@ -103,7 +107,62 @@ def _parser() -> argparse.ArgumentParser:
     )
     talk.add_argument("--save", metavar="REPLY.wav", help="write the spoken answer to a file")
     talk.add_argument("--json", action="store_true", help="print a JSON object per event")
+    _add_bench(commands.add_parser("bench", help="put a server under load, and measure it"))
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "--url", metavar="WS", help="a running server with the echo dataflow (one is started)"
+    )
+    bench.add_argument(
+        "--sessions",
+        type=_counts,
+        default=(10,),
+        metavar="N[,N…]",
+        help="how many talk at once; several numbers: one run each (10)",
+    )
+    bench.add_argument("--frame-ms", type=int, choices=(20, 40, 100), default=40, help="(40)")
+    bench.add_argument(
+        "--seconds", type=_not_negative, default=20.0, help="how long is measured (20)"
+    )
+    bench.add_argument(
+        "--ramp", type=_not_negative, help="seconds over which sessions join (0.02 for each)"
+    )
+    bench.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 65),
+        default=1,
+        metavar="N",
+        help="processes (1)",
+    )
+    bench.add_argument(
+        "--buffer-ms",
+        type=_not_negative,
+        default=60.0,
+        help="audio that a simulated player keeps in hand (60)",
+    )
+    bench.add_argument(
+        "--look-ahead-ms",
+        type=_not_negative,
+        help="what the filters on the way hold back (that of the echo dataflow)",
+    )
+    bench.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _counts(words: str) -> tuple[int, ...]:
+    counts = tuple(int(word) for word in words.split(","))
+    if min(counts) < 1:
+        raise ValueError
+    return counts
+
+
+def _not_negative(word: str) -> float:
+    number = float(word)
+    if not 0 <= number < math.inf:
+        raise ValueError
+    return number
 
 
 def _version() -> str:
