@@ -87,7 +87,7 @@ HUB = Contract(
     ),
     together=(
         ("question", "text"),
-        ("sentence", "draft", "text_segment", "speech", "segment_complete", "question"),
+        ("sentence", "draft", "text_segment", "speech", "segment_complete"),
     ),
     acknowledged=False,
     sessions=1,
