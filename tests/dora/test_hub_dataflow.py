@@ -16,7 +16,7 @@ from tests.support.hub_nodes import write_dataflow
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backend import DoraBackend, open_dora_backend
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.errors import BackendUnavailable
+from trio_bridge.errors import BackendBroken, BackendUnavailable
 from trio_bridge.messages import (
     AudioDelta,
     BackendEvent,
@@ -176,6 +176,23 @@ async def test_a_node_that_dies_ends_the_session(tmp_path: Path, node: str) -> N
         lost = (await until(session, BackendLost))[-1]
         assert isinstance(lost, BackendLost)
         assert node in lost.failure.message
+        with trio.fail_after(5):
+            while opened.instances:  # noqa: ASYNC110  it tells nobody
+                await trio.sleep(0.02)
+
+
+async def flood(session: BackendSession) -> None:
+    for _ in range(2000):
+        session.send(InputAudio(np.zeros(640, np.float32)))
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_hung_monitor_is_given_up_before_it_blocks_the_bridge(tmp_path: Path) -> None:
+    """Dora would block at 4,000 messages, interpreter lock in hand."""
+    async with backend(tmp_path) as opened, opened.session("one") as session:
+        os.kill(opened.instances[0].pids["speech-monitor"], signal.SIGSTOP)
+        with pytest.raises(BackendBroken, match="'speech-monitor' has left 1001 messages"):
+            await flood(session)
         with trio.fail_after(5):
             while opened.instances:  # noqa: ASYNC110  it tells nobody
                 await trio.sleep(0.02)

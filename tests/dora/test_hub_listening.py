@@ -29,8 +29,12 @@ class Stage:
         self.listening.receive(Message(port), now)
 
     def segment(self, now: float = 0.0) -> int:
-        samples = np.ones(1600, np.float32)
-        self.listening.receive(Message("audio_segment", samples=samples), now)
+        message = Message(
+            "audio_segment",
+            samples=np.ones(1600, np.float32),
+            metadata={"question_id": 123456, "sample_rate": 16_000},
+        )
+        self.listening.receive(message, now)
         number = self.sent[-1].number
         assert number is not None
         return number
@@ -176,10 +180,26 @@ def test_audio_is_read_however_it_is_packed(value: pa.Array) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [pa.array(["x"]), pa.array([float("nan")]), pa.array([None], pa.float32())]
+    ("value", "rate"),
+    [
+        (pa.array(["x"]), 16_000),
+        (pa.array([float("nan")]), 16_000),
+        (pa.array([None], pa.float32()), 16_000),
+        (pa.array([0.5]), 0),
+        (pa.array([0.5]), "None"),
+    ],
 )
-def test_audio_that_is_none_is_refused(value: pa.Array) -> None:
-    event = {"type": "INPUT", "id": "speech", "value": value, "metadata": {}}
+def test_audio_that_is_none_is_refused(value: pa.Array, rate: object) -> None:
+    metadata = {"sample_rate": rate}
+    event = {"type": "INPUT", "id": "speech", "value": value, "metadata": metadata}
     notice = read_message(event)
     assert isinstance(notice, Notice)
     assert notice.kind == "BAD_MESSAGE"
+
+
+def test_odd_metadata_is_taken_for_what_it_means() -> None:
+    """Dora makes "None" of None; a number may be anything."""
+    assert Message("text", metadata={"error": "None"}).error == ""
+    assert Message("text", metadata={"error": "gone"}).error == "gone"
+    for value in (float("inf"), "x", None, [1]):
+        assert Message("text", metadata={"question_id": value}).number is None

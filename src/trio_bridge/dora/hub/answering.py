@@ -205,9 +205,8 @@ class Answering:
             return
         while self._asked[0] is not answer:
             self._text_over(self._asked[0], "", now)
-        error = message.metadata.get("error")
-        if error:
-            answer.failure = Failure("language_node_failed", str(error))
+        if message.error:
+            answer.failure = Failure("language_node_failed", message.error)
         answer.begun = True
         answer.deadline = now + TEXT_PATIENCE
         over = message.status in OVER
@@ -320,7 +319,7 @@ class Answering:
         if sentence is None:
             return
         if message.text == "error":
-            words = str(message.metadata.get("error") or "the voice gave no reason")
+            words = message.error or "the voice gave no reason"
             sentence.answer.failure = Failure("voice_failed", words)
         self._sentence_over(sentence, now)
 

@@ -201,9 +201,8 @@ class Listening:
         if utterance is None or number is None or number in utterance.texts:
             return
         utterance.texts[number] = message.text
-        error = message.metadata.get("error")
-        if error:
-            utterance.failure = Failure("recogniser_failed", str(error))
+        if message.error:
+            utterance.failure = Failure("recogniser_failed", message.error)
         if utterance.stopped and utterance.complete:
             self._finish(utterance)
         elif message.text.strip():

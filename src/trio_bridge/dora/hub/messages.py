@@ -42,10 +42,7 @@ class Message:
     @property
     def number(self) -> int | None:
         """The `question_id`: what it belongs to. Some nodes make a text of it."""
-        try:
-            return int(self.metadata["question_id"])
-        except (KeyError, TypeError, ValueError):
-            return None
+        return _whole(self.metadata.get("question_id"))
 
     @property
     def status(self) -> str:
@@ -53,12 +50,30 @@ class Message:
         return str(self.metadata.get("session_status", ""))
 
     @property
+    def error(self) -> str:
+        """What went wrong; empty where nothing did."""
+        error = str(self.metadata.get("error", ""))
+        # Dora makes this of Python's None.
+        return "" if error == "None" else error
+
+    @property
     def sample_rate(self) -> int:
-        """The rate of its samples, in Hz."""
-        try:
-            return int(self.metadata["sample_rate"])
-        except (KeyError, TypeError, ValueError):
-            return SAMPLE_RATE
+        """The rate of its samples, in Hz.
+
+        Raises:
+            ValueError: It says none.
+        """
+        rate = _whole(self.metadata.get("sample_rate"))
+        if rate is None or rate <= 0:
+            raise ValueError("audio needs a sample_rate")
+        return rate
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (OverflowError, TypeError, ValueError):
+        return None
 
 
 def read_message(event: dict[str, Any] | None) -> NodeEvent:
@@ -73,6 +88,7 @@ def read_message(event: dict[str, Any] | None) -> NodeEvent:
     try:
         if port in AUDIO_PORTS:
             message = Message(port, samples=_samples(event["value"]), metadata=metadata)
+            _ = message.sample_rate
         else:
             message = Message(port, text=_text(event["value"]), metadata=metadata)
     except (pa.ArrowException, TypeError, ValueError) as exc:
