@@ -140,6 +140,9 @@ def test_nothing_of_a_session_is_left_to_the_next() -> None:
     stage = Stage()
     stage.listening.audio(np.ones(640, np.float32))
     stage.hear("speech_started")
+    waiting = stage.segment()
+    stage.hear("question_ended")
+    stage.hear("speech_started")
     number = stage.segment()
     stage.listening.end()
     silence = stage.sent[-1].samples
@@ -147,8 +150,10 @@ def test_nothing_of_a_session_is_left_to_the_next() -> None:
     assert not silence.any()
     stage.listening.begin()
     told = len(stage.told)
-    stage.understood(number, "Secret.")
+    for late in (waiting, number):
+        stage.understood(late, "Secret.")
     stage.hear("question_ended")
+    stage.listening.tick(math.inf)
     sent = len(stage.sent)
     stage.listening.receive(Message("audio_segment", samples=np.ones(9, np.float32)), 0.0)
     assert len(stage.told) == told
