@@ -40,9 +40,11 @@ not understood."""
 HEARD_LIMIT = 60 * SAMPLE_RATE
 """Samples that are kept for a commit: recognisers of the hub take no more at a time."""
 
-HUSH = 2 * SAMPLE_RATE
-"""Samples of silence behind a session, so that the monitor ends what it was hearing and does
-not take the next session's first words for more of it."""
+HUSH_BLOCK = SAMPLE_RATE // 2
+HUSH_BLOCKS = 4
+"""Samples of a message, and messages of silence behind a session: 2 s, so that the monitor ends
+what it was hearing and does not take the next session's first words for more of it. Of a single
+large message Dora would complain."""
 
 
 @define(eq=False)
@@ -98,7 +100,8 @@ class Listening:
         """The session is over: nothing of it is left to the next."""
         self.clear()
         self._open.clear()
-        self._send(microphone(np.zeros(HUSH, np.float32)))
+        for _ in range(HUSH_BLOCKS):
+            self._send(microphone(np.zeros(HUSH_BLOCK, np.float32)))
 
     # --- from the session -------------------------------------------------------------------
 
