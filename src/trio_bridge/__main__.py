@@ -1,4 +1,4 @@
-"""`python -m trio_bridge [serve|talk|bench]`: the command line.
+"""`python -m trio_bridge [serve|talk|bench|dataflow]`: the command line.
 
 Whatever goes wrong on purpose (`BridgeError`) becomes one line on standard error and an exit
 status: 1, or 2 for a mistake in the settings or the command line.
@@ -47,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from trio_bridge.bench.command import bench
 
             return trio.run(bench, options)
+        if options.command == "dataflow":
+            from trio_bridge.dataflow import run
+
+            return run(options)
         return _serve(options)
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is not None:
@@ -74,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         description="A voice server: Realtime API clients in front, Dora dataflows behind.",
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|talk|bench")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="serve|talk|bench|dataflow"
+    )
     serve = commands.add_parser("serve", help="run the server (the default)")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on; 0: any free one (8080)")
@@ -108,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--save", metavar="REPLY.wav", help="write the spoken answer to a file")
     talk.add_argument("--json", action="store_true", help="print a JSON object per event")
     _add_bench(commands.add_parser("bench", help="put a server under load, and measure it"))
+    dataflow = commands.add_parser("dataflow", help="look at dataflows")
+    actions = dataflow.add_subparsers(dest="action", required=True, metavar="check|list")
+    check = actions.add_parser("check", help="what one offers, and what is wrong with it")
+    check.add_argument("file", metavar="NAME|PATH", help="a YAML file, or one that ships")
+    listing = actions.add_parser("list", help="those that are configured, and those that run")
+    listing.add_argument("--config", metavar="FILE.toml", help="settings, as for the server")
+    listing.add_argument("--url", metavar="HTTP", help="a running server, to tell what it runs")
     return parser
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trio_bridge.dora.descriptor import find_dataflow, read_descriptor
+from trio_bridge.dora.descriptor import examine, find_dataflow, read_descriptor
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import Capabilities
 
@@ -132,3 +132,74 @@ def test_dataflows_are_found_by_name_or_path(flow: Path) -> None:
         find_dataflow("vioce")
     with pytest.raises(DataflowError, match="no dataflow file"):
         find_dataflow("./nowhere.yml")
+
+
+HUB = """
+nodes:
+  - id: bridge
+    path: dynamic
+    contract: hub
+    inputs:
+      speech_probability: ears/speech_probability
+      speech_started: ears/speech_started
+      question_ended: ears/question_ended
+      audio_segment: ears/audio_segment
+      transcription: ears/transcription
+      text: mind/text
+    outputs: [audio, segment, question]
+  - id: ears
+    path: node.py
+    inputs: {audio: bridge/audio, segment: bridge/segment}
+    outputs: [speech_probability, speech_started, question_ended, audio_segment, transcription]
+  - id: mind
+    path: node.py
+    inputs: {text: bridge/question}
+    outputs: [text]
+"""
+
+
+def test_a_dataflow_may_speak_the_hub_contract(flow: Path) -> None:
+    """Its nodes acknowledge nothing, an instance holds one session, and Dora is not told."""
+    flow.write_text(HUB)
+    descriptor = read_descriptor(flow)
+    assert descriptor.contract.name == "hub"
+    assert descriptor.contract.sessions == 1
+    assert descriptor.capabilities == Capabilities()
+    assert "contract" not in descriptor.instance("7")[0]
+    deaf = HUB.replace(", question]", "]").replace("      text: mind/text\n", "")
+    flow.write_text(deaf.replace("bridge/question", "ears/transcription"))
+    assert read_descriptor(flow).capabilities == Capabilities(responses=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("contract: hub", "contract: hubb", "no contract 'hubb'; there are native, hub"),
+        ("contract: hub", "contract: [hub]", "no contract"),
+        ("contract: hub", "contract: native", "no port 'speech_probability'"),
+        ("contract: hub", "", "no port 'speech_probability'"),
+        ("path: node.py", "path: node.py\n    contract: hub", "'contract' is not known"),
+        ("      question_ended: ears/question_ended\n", "", "needs the input 'question_ended'"),
+        ("      text: mind/text\n", "", "has 'question' and so needs the input 'text'"),
+        ("[audio, segment, question]", "[audio, segment, question, sentence]", "nobody reads"),
+        ("segment: bridge/segment}", "}", "nobody reads its output 'segment'"),
+    ],
+)
+def test_mistakes_about_the_contract_are_named(
+    flow: Path, old: str, new: str, words: str
+) -> None:
+    assert old in HUB
+    flow.write_text(HUB.replace(old, new, 1))
+    with pytest.raises(DataflowError, match=words):
+        read_descriptor(flow)
+
+
+def test_all_problems_are_found(flow: Path) -> None:
+    """One of each node, and none twice."""
+    flow.write_text(GOOD.replace("node.py", "gone.py").replace("nodes:", "x: 1\nnodes:"))
+    descriptor, problems = examine(flow)
+    assert descriptor is not None
+    assert [str(problem).partition(":")[0] for problem in problems] == [
+        f"the dataflow {flow}",
+        "node 'own'",
+    ]

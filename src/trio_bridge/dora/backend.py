@@ -14,11 +14,15 @@ from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
+from trio_bridge.dora.hub.instance import HubInstance
 from trio_bridge.dora.instance import Instance
+from trio_bridge.dora.ports import ContractName
 from trio_bridge.dora.runtime import Runtime, open_runtime
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
+
+_INSTANCES: dict[ContractName, type[Instance]] = {"native": Instance, "hub": HubInstance}
 
 
 @define(eq=False)
@@ -87,7 +91,10 @@ class DoraBackend:
             DataflowError: It did not come up.
         """
         name = f"{self._runtime.mark}-{secrets.token_hex(4)}"
-        instance = Instance(name, self._settings.sessions, self._descriptor, self._runtime)
+        contract = self._descriptor.contract
+        capacity = min(self._settings.sessions, contract.sessions or self._settings.sessions)
+        kind = _INSTANCES[contract.name]
+        instance = kind(name, capacity, self._descriptor, self._runtime)
         await nursery.start(self._run_instance, instance)
         return instance
 

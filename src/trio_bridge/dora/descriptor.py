@@ -11,14 +11,16 @@ import difflib
 import importlib.util
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from attrs import frozen
 
-from trio_bridge.dora.contract import ROWS, port_of
+from trio_bridge.dora.contract import port_of
+from trio_bridge.dora.ports import CONTRACTS, NATIVE, Contract
+from trio_bridge.dora.runtime import program_path
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import Capabilities
 
@@ -27,11 +29,8 @@ QUEUE_SIZE = 10_000
 
 QUEUE_POLICY = "backpressure"
 
-TO_NODES = ("listen", "request", "cancel", "credit")
-"""Ports on which the bridge speaks."""
-
-FROM_NODES = ("speech", "transcript", "answer", "ack")
-"""Ports on which the bridge listens."""
+CONTRACT_KEY = "contract"
+"""On the bridge's node: what its dataflow speaks. Dora knows no such key."""
 
 PROBE = "probe"
 """Prefix of the id of the node that waits, in its own process, for the others to attach."""
@@ -114,9 +113,11 @@ class Descriptor:
         inputs: Inputs of the bridge → the nodes that feed them.
         outputs: Outputs of the bridge.
         links: All links between nodes, the bridge's included.
+        contract: What its nodes speak.
     """
 
     name: str
+    contract: Contract
     nodes: tuple[str, ...]
     bridge: str
     outputs: tuple[str, ...]
@@ -131,12 +132,12 @@ class Descriptor:
     @property
     def capabilities(self) -> Capabilities:
         """What it offers, told from the ports the bridge has."""
-        ports = {port_of(input_id) for input_id in self.inputs}
-        return Capabilities(
-            speech="speech" in ports,
-            transcripts="transcript" in ports,
-            responses="request" in {port_of(output) for output in self.outputs},
-        )
+        return self.contract.capabilities(self.ports)
+
+    @property
+    def ports(self) -> frozenset[str]:
+        """The ports that the bridge has."""
+        return frozenset(port_of(name) for name in (*self.inputs, *self.outputs))
 
     def readers(self, output: str) -> tuple[Link, ...]:
         """The links on which an output of the bridge is read."""
@@ -204,6 +205,58 @@ def read_descriptor(path: Path) -> Descriptor:
     Raises:
         DataflowError: Something is wrong with it; names the node.
     """
+    descriptor, problems = examine(path)
+    if descriptor is None or problems:
+        raise problems[0]
+    return descriptor
+
+
+def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
+    """Read a dataflow and find all that is wrong with it.
+
+    Returns:
+        The dataflow, if enough of it could be read, and the problems; without any, it is sound.
+    """
+    problems: list[DataflowError] = []
+    try:
+        document = _read_document(path)
+    except DataflowError as exc:
+        return None, [exc]
+    _known_keys(document, _TOP_KEYS, f"the dataflow {path}", None, problems)
+    nodes = []
+    for index, raw in enumerate(document["nodes"]):
+        try:
+            nodes.append(_read_node(raw, index, path.parent, problems))
+        except DataflowError as exc:
+            problems.append(exc)
+    by_id = {node["id"]: node for node in nodes}
+    problems += [
+        DataflowError(f"two nodes are called {name!r}", node=name)
+        for name in by_id
+        if sum(node["id"] == name for node in nodes) > 1
+    ]
+    dynamic = [node["id"] for node in nodes if node["path"] == "dynamic"]
+    if len(nodes) < len(document["nodes"]) or len(by_id) < len(nodes):
+        # What cannot be told apart cannot be followed.
+        return None, problems
+    if len(dynamic) != 1:
+        words = f"the bridge is the one node with `path: dynamic`; {path} has {len(dynamic)}"
+        return None, [*problems, DataflowError(words)]
+    bridge = by_id[dynamic[0]]
+    descriptor = Descriptor(
+        name=path.stem,
+        contract=_contract(bridge, problems),
+        nodes=tuple(node["id"] for node in nodes if node["path"] != "dynamic"),
+        bridge=dynamic[0],
+        outputs=tuple(bridge["outputs"]),
+        links=tuple(link for node in nodes for link in _links(node, by_id, problems)),
+        document={**document, "nodes": nodes},
+    )
+    _check_bridge(descriptor, problems)
+    return descriptor, problems
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as exc:
@@ -213,51 +266,56 @@ def read_descriptor(path: Path) -> Descriptor:
         raise DataflowError(f"the dataflow {path} is not YAML: {words}") from exc
     if not isinstance(document, dict) or not isinstance(document.get("nodes"), list):
         raise DataflowError(f"the dataflow {path} has no list of nodes")
-    _known_keys(document, _TOP_KEYS, f"the dataflow {path}", None)
-    nodes = [
-        _read_node(node, index, path.parent) for index, node in enumerate(document["nodes"])
-    ]
-    by_id = {node["id"]: node for node in nodes}
-    if len(by_id) < len(nodes):
-        twice = next(n["id"] for n in nodes if sum(m["id"] == n["id"] for m in nodes) > 1)
-        raise DataflowError(f"two nodes are called {twice!r}", node=twice)
-    dynamic = [node["id"] for node in nodes if node["path"] == "dynamic"]
-    if len(dynamic) != 1:
-        raise DataflowError(
-            f"the bridge is the one node with `path: dynamic`; {path} has {len(dynamic)}"
-        )
-    links = tuple(link for node in nodes for link in _links(node, by_id))
-    descriptor = Descriptor(
-        name=path.stem,
-        nodes=tuple(node["id"] for node in nodes if node["path"] != "dynamic"),
-        bridge=dynamic[0],
-        outputs=tuple(by_id[dynamic[0]]["outputs"]),
-        links=links,
-        document={**document, "nodes": nodes},
-    )
-    _check_bridge(descriptor)
-    return descriptor
+    return document
 
 
-def _read_node(node: Any, index: int, folder: Path) -> dict[str, Any]:
+def _read_node(
+    node: Any, index: int, folder: Path, problems: list[DataflowError]
+) -> dict[str, Any]:
+    """What Dora is given of a node.
+
+    Raises:
+        DataflowError: It cannot be told what node this is.
+    """
     if not isinstance(node, dict) or not isinstance(node.get("id"), str) or not node["id"]:
         raise DataflowError(f"node {index + 1} has no id")
     name = node["id"]
     if "/" in name or name.startswith(f"{PROBE}-"):
         raise DataflowError(f"{name!r} is no name for a node", node=name)
-    _known_keys(node, _NODE_KEYS, f"node {name!r}", name)
+    dynamic = node.get("path") == "dynamic"
+    known = _NODE_KEYS | {CONTRACT_KEY} if dynamic else _NODE_KEYS
+    _known_keys(node, known, f"node {name!r}", name, problems)
     inputs = node.get("inputs") or {}
     outputs = node.get("outputs") or []
     if not isinstance(inputs, dict):
-        raise DataflowError(f"node {name!r}: inputs must be a mapping", node=name)
+        problems.append(DataflowError(f"node {name!r}: inputs must be a mapping", node=name))
+        inputs = {}
     if not isinstance(outputs, list) or not all(isinstance(o, str) for o in outputs):
-        raise DataflowError(f"node {name!r}: outputs must be a list of names", node=name)
-    return {
-        **node,
-        **_program(node, name, folder),
-        "inputs": {str(key): _read_input(name, key, entry) for key, entry in inputs.items()},
-        "outputs": outputs,
-    }
+        words = f"node {name!r}: outputs must be a list of names"
+        problems.append(DataflowError(words, node=name))
+        outputs = []
+    try:
+        program = _program(node, name, folder)
+    except DataflowError as exc:
+        problems.append(exc)
+        program = {"path": ""}
+    read = {}
+    for key, entry in inputs.items():
+        try:
+            read[str(key)] = _read_input(name, key, entry, problems)
+        except DataflowError as exc:
+            problems.append(exc)
+    return {**node, **program, "inputs": read, "outputs": outputs}
+
+
+def _contract(bridge: dict[str, Any], problems: list[DataflowError]) -> Contract:
+    """Which contract a dataflow declares; Dora is not told."""
+    name = bridge.pop(CONTRACT_KEY, NATIVE.name)
+    contract = CONTRACTS.get(name) if isinstance(name, str) else None
+    if contract is None:
+        words = f"node {bridge['id']!r}: there is no contract {name!r}; there are "
+        problems.append(DataflowError(words + ", ".join(CONTRACTS), node=bridge["id"]))
+    return contract or NATIVE
 
 
 def _program(node: Mapping[str, Any], name: str, folder: Path) -> dict[str, str]:
@@ -273,10 +331,15 @@ def _program(node: Mapping[str, Any], name: str, folder: Path) -> dict[str, str]
         raise DataflowError(f"node {name!r}: path {path!r} is not supported", node=name)
     file = folder / path
     if not file.is_file():
-        # Not a file of the dataflow's: a program on PATH, as Dora itself would look for it.
-        if len(Path(path).parts) > 1 or shutil.which(path) is None:
-            raise DataflowError(f"node {name!r}: there is no file {file}", node=name)
-        return {"path": path, "args": args}
+        # Not a file of the dataflow's: a program on PATH, as the daemon has it, with the
+        # programs of the running interpreter first.
+        program = shutil.which(path, path=program_path()) if "/" not in path else None
+        if program is None:
+            words = f"node {name!r}: there is no file {file}"
+            if "/" not in path:
+                words += ", and no such program is installed"
+            raise DataflowError(words, node=name)
+        return {"path": program, "args": args}
     if file.suffix == ".py":
         # Dora would run it with whatever `python` it finds, perhaps one without dora.
         return {"path": sys.executable, "args": f"{file.resolve()} {args}".strip()}
@@ -298,13 +361,15 @@ def _check_module(name: str, args: str, folder: Path) -> None:
         raise DataflowError(f"node {name!r}: there is no file {folder / script}", node=name)
 
 
-def _read_input(name: str, input_id: str, entry: Any) -> dict[str, Any]:
+def _read_input(
+    name: str, input_id: str, entry: Any, problems: list[DataflowError]
+) -> dict[str, Any]:
     where = f"node {name!r}, input {input_id!r}"
     if isinstance(entry, str):
         entry = {"source": entry}
     if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
         raise DataflowError(f"{where} has no source", node=name)
-    _known_keys(entry, _INPUT_KEYS, where, name)
+    _known_keys(entry, _INPUT_KEYS, where, name, problems)
     if entry["source"].startswith("dora/"):
         return entry
     if entry.setdefault("queue_policy", QUEUE_POLICY) != QUEUE_POLICY:
@@ -315,56 +380,65 @@ def _read_input(name: str, input_id: str, entry: Any) -> dict[str, Any]:
     return entry
 
 
-def _links(node: Mapping[str, Any], by_id: Mapping[str, Any]) -> Iterable[Link]:
+def _links(
+    node: Mapping[str, Any], by_id: Mapping[str, Any], problems: list[DataflowError]
+) -> Iterable[Link]:
     for input_id, entry in node["inputs"].items():
         source, _, output = entry["source"].partition("/")
         if source == "dora":
             continue
         where = f"node {node['id']!r}, input {input_id!r}"
         if source not in by_id:
-            hint = _hint(source, by_id)
-            raise DataflowError(f"{where}: there is no node {source!r}{hint}", node=node["id"])
-        if output not in by_id[source]["outputs"]:
+            words = f"{where}: there is no node {source!r}{_hint(source, by_id)}"
+            problems.append(DataflowError(words, node=node["id"]))
+        elif output not in by_id[source]["outputs"]:
             hint = _hint(output, by_id[source]["outputs"])
-            raise DataflowError(
-                f"{where}: node {source!r} has no output {output!r}{hint}", node=node["id"]
-            )
-        yield Link(node["id"], input_id, source, output)
+            words = f"{where}: node {source!r} has no output {output!r}{hint}"
+            problems.append(DataflowError(words, node=node["id"]))
+        else:
+            yield Link(node["id"], input_id, source, output)
 
 
-def _check_bridge(descriptor: Descriptor) -> None:
-    name = descriptor.bridge
-    for ids, ports in ((descriptor.inputs, FROM_NODES), (descriptor.outputs, TO_NODES)):
-        for port in ids:
-            if port_of(port) not in ports:
-                raise DataflowError(
-                    f"node {name!r}: the bridge has no port {port!r}; "
-                    f"here it has {', '.join(ports)}",
-                    node=name,
+def _check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
+    name, contract = descriptor.bridge, descriptor.contract
+
+    def wrong(words: str, node: str = name) -> None:
+        problems.append(DataflowError(f"node {node!r}{words}", node=node))
+
+    for kind, ids, ports in (
+        ("input", descriptor.inputs, contract.inputs),
+        ("output", descriptor.outputs, contract.outputs),
+    ):
+        for each in ids:
+            if port_of(each) not in ports:
+                wrong(
+                    f": the bridge has no port {each!r}; as {kind}s of the {contract.name} "
+                    f"contract it has {', '.join(ports)}"
                 )
     for output in descriptor.outputs:
-        if output not in ROWS:
-            raise DataflowError(f"node {name!r}: output {output!r}: no suffix here", node=name)
-        if not descriptor.readers(output):
-            raise DataflowError(f"node {name!r}: nobody reads its output {output!r}", node=name)
-    if "listen" not in descriptor.outputs:
-        raise DataflowError(f"node {name!r} needs the output 'listen'", node=name)
+        if port_of(output) in contract.outputs and output not in contract.outputs:
+            wrong(f": output {output!r}: no suffix here")
+        elif not descriptor.readers(output):
+            wrong(f": nobody reads its output {output!r}")
+    for words in contract.missing(descriptor.ports):
+        wrong(f" {words}")
     heard = {s for i, s in descriptor.inputs.items() if port_of(i) == "ack"}
     for node in descriptor.nodes:
-        if node not in heard:
-            raise DataflowError(
-                f"node {node!r}: its output 'ack' must be an input 'ack-{node}' of the bridge",
-                node=node,
-            )
+        if contract.acknowledged and node not in heard:
+            wrong(f": its output 'ack' must be an input 'ack-{node}' of the bridge", node)
 
 
 def _known_keys(
-    mapping: Mapping[Any, Any], known: frozenset[str], where: str, node: str | None
+    mapping: Mapping[Any, Any],
+    known: Collection[str],
+    where: str,
+    node: str | None,
+    problems: list[DataflowError],
 ) -> None:
     for key in mapping:
         if key not in known:
-            hint = _hint(str(key), known)
-            raise DataflowError(f"{where}: {str(key)!r} is not known{hint}", node=node)
+            words = f"{where}: {str(key)!r} is not known{_hint(str(key), known)}"
+            problems.append(DataflowError(words, node=node))
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

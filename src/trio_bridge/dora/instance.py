@@ -9,17 +9,18 @@ instances do not notice.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Protocol
 
 import structlog
 import trio
 from attrs import define, field
 
 from trio_bridge.dora.attach import attach, wait_attached
-from trio_bridge.dora.contract import Ack, Row
+from trio_bridge.dora.contract import Ack
 from trio_bridge.dora.descriptor import Descriptor
-from trio_bridge.dora.link import SessionLink
+from trio_bridge.dora.link import EventLine, SessionLink
 from trio_bridge.dora.liveness import Fault, Liveness
-from trio_bridge.dora.node_io import Batch, Inbox, Notice, Outbox, Ping, Stopped
+from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Notice, Outbox, Ping, Stopped
 from trio_bridge.dora.runtime import Runtime
 from trio_bridge.dora.teardown import kill_one_by_one, remove_unheld_segments
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
@@ -42,9 +43,25 @@ STOP_TIMEOUT = 5.0
 log = structlog.get_logger(__name__)
 
 
+class Sender(Protocol):
+    """How an instance speaks to its nodes: `node_io.Outbox`, or its like."""
+
+    def send(self, port: str, row: Any) -> None:
+        """Send what the contract has for a port; never waits."""
+
+    def ping(self, port: str, token: str) -> None:
+        """Send what comes back when all is well."""
+
+    def forget(self) -> None:
+        """Let go of the node."""
+
+
 @define(eq=False)
 class Instance:
-    """A running dataflow and the sessions on it.
+    """A running dataflow of the native contract, and the sessions on it.
+
+    What another contract does differently is a method to override: those below `the
+    contract`.
 
     Attributes:
         name: Unique; also the dataflow's name in Dora.
@@ -63,8 +80,8 @@ class Instance:
     pids: dict[str, int] = field(factory=dict, init=False)
     node_sessions: dict[str, int] = field(factory=dict, init=False)
     lost: int = field(default=0, init=False)
-    _sessions: dict[str, SessionLink] = field(factory=dict, init=False)
-    _outbox: Outbox | None = field(default=None, init=False)
+    _sessions: dict[str, EventLine] = field(factory=dict, init=False)
+    _outbox: Sender | None = field(default=None, init=False)
     _liveness: Liveness | None = field(default=None, init=False)
     _fault: Fault | None = field(default=None, init=False)
     _broken: trio.Event = field(factory=trio.Event, init=False)
@@ -74,8 +91,7 @@ class Instance:
     _lost_by: dict[tuple[str, str], int] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._unreached = set(self._descriptor.reached())
-        self._unreached |= {(node, "") for node in self._descriptor.nodes}
+        self._unreached = self._to_reach()
 
     # --- sessions ---------------------------------------------------------------------------
 
@@ -89,7 +105,7 @@ class Instance:
         """Whether `join` has a place."""
         return self.warm and self.sessions < self.capacity
 
-    def join(self, session_id: str) -> SessionLink:
+    def join(self, session_id: str) -> EventLine:
         """Take a session in.
 
         Raises:
@@ -99,17 +115,54 @@ class Instance:
             raise BackendUnavailable("the dataflow takes no more sessions now")
         if session_id in self._sessions:
             raise BackendUnavailable(f"there is a session {session_id} already")
-        link = SessionLink(session_id, self._descriptor.outputs, self._send)
+        link = self._link(session_id)
         self._sessions[session_id] = link
         link.open()
         return link
 
-    def leave(self, link: SessionLink) -> None:
+    def leave(self, link: EventLine) -> None:
         """Let a session go: its responses are cancelled and the nodes forget it."""
         if self._sessions.pop(link.session_id, None) is not None:
             link.close()
 
-    def _send(self, port: str, row: Row) -> None:
+    # --- the contract -----------------------------------------------------------------------
+
+    def _to_reach(self) -> set[tuple[str, str]]:
+        """Nodes and inputs that a ping must reach before it is warm."""
+        alive = {(node, "") for node in self._descriptor.nodes}
+        return alive | self._descriptor.reached()
+
+    def _connect(self, node: DoraNode, nursery: trio.Nursery) -> Inbox:
+        """Begin to speak to the nodes."""
+        outbox = self._outbox = Outbox(node, {"from": "bridge"}, self._sent)
+        nursery.start_soon(outbox.run)
+        return Inbox(node)
+
+    def _link(self, session_id: str) -> EventLine:
+        """A line for a session."""
+        return SessionLink(session_id, self._descriptor.outputs, self._send)
+
+    def _take(self, batch: Batch) -> None:
+        """Take a message from a node."""
+        self._count(batch.input_id, batch.number)
+        if batch.port == "ack":
+            for row in batch.rows:
+                self._acknowledged(self._source(batch.input_id), row)
+        else:
+            self._deliver(batch)
+
+    def _watch(self, nursery: trio.Nursery) -> None:
+        """It is warm: begin to judge whether the nodes keep up."""
+        readers = {
+            output: tuple(
+                (link.node, link.input_id) for link in self._descriptor.readers(output)
+            )
+            for output in self._descriptor.outputs
+        }
+        self._liveness = Liveness(self._descriptor.nodes, readers, trio.current_time())
+        nursery.start_soon(self._watch_nodes, self._liveness)
+
+    def _send(self, port: str, row: Any) -> None:
         if self._outbox is not None and not self._broken.is_set():
             self._outbox.send(port, row)
 
@@ -167,10 +220,8 @@ class Instance:
 
     async def _attach(self, bridge_id: str, nursery: trio.Nursery) -> Inbox:
         node = await attach(self._runtime, bridge_id)
-        inbox = Inbox(node)
-        self._outbox = Outbox(node, {"from": "bridge"}, self._sent)
+        inbox = self._connect(node, nursery)
         nursery.start_soon(inbox.run)
-        nursery.start_soon(self._outbox.run)
         nursery.start_soon(self._receive, inbox)
         return inbox
 
@@ -187,14 +238,7 @@ class Instance:
             return
         # What was lost on the way here is no loss: the count begins now.
         self._numbers.clear()
-        readers = {
-            output: tuple(
-                (link.node, link.input_id) for link in self._descriptor.readers(output)
-            )
-            for output in self._descriptor.outputs
-        }
-        self._liveness = Liveness(self._descriptor.nodes, readers, trio.current_time())
-        nursery.start_soon(self._watch_nodes, self._liveness)
+        self._watch(nursery)
         self.warm = True
 
     async def _stop(self, inbox: Inbox | None) -> None:
@@ -229,7 +273,8 @@ class Instance:
         """
         inbox.close()
         if self._outbox is not None:
-            self._outbox.ping(self._descriptor.outputs[0], f"{self.name}-end")
+            for output in self._descriptor.outputs:
+                self._outbox.ping(output, f"{self.name}-end")
         with trio.move_on_after(READER_GRACE):
             await inbox.ended.wait()
             self._let_go(inbox)
@@ -312,12 +357,7 @@ class Instance:
         while True:
             match await inbox.receive():
                 case Batch() as batch:
-                    self._count(batch.input_id, batch.number)
-                    if batch.port == "ack":
-                        for row in batch.rows:
-                            self._acknowledged(self._source(batch.input_id), row)
-                    else:
-                        self._deliver(batch)
+                    self._take(batch)
                 case Ping(input_id=input_id, number=number):
                     self._count(input_id, number)
                     self._reach(self._descriptor.bridge, input_id)
@@ -347,7 +387,7 @@ class Instance:
     def _deliver(self, batch: Batch) -> None:
         for row in batch.rows:
             link = self._sessions.get(row.session_id)
-            if link is not None:
+            if isinstance(link, SessionLink):
                 link.receive(row)
 
     def _source(self, input_id: str) -> str:

@@ -30,8 +30,80 @@ log = structlog.get_logger(__name__)
 
 
 @define(eq=False)
-class SessionLink:
-    """The `BackendSession` of a session on a Dora dataflow.
+class EventLine:
+    """What comes back to a session, in order; the common part of all contracts.
+
+    Args:
+        session_id: Whose it is.
+    """
+
+    session_id: str
+    _event_send: trio.MemorySendChannel[BackendEvent] = field(init=False)
+    events: trio.MemoryReceiveChannel[BackendEvent] = field(init=False)
+    _lost: Failure | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # One place more than is used, kept for the word that the session has been ended.
+        self._event_send, self.events = trio.open_memory_channel(EVENTS_WAITING + 1)
+
+    def open(self) -> None:
+        """Tell the nodes that the session begins."""
+        raise NotImplementedError
+
+    def send(self, command: Command) -> None:
+        """See `BackendSession.send`."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Tell the nodes that the session is over, and stop what is under way for it."""
+        if self._lost is None:
+            self._stop()
+        self._event_send.close()
+        self.events.close()
+
+    def end(self, failure: Failure) -> None:
+        """Say that the backend is lost to this session; nothing else comes after it."""
+        if self._lost is not None:
+            return
+        self._lost = failure
+        try:
+            self._event_send.send_nowait(BackendLost(failure))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("the session had ended already", session=self.session_id)
+        self._event_send.close()
+
+    def _stop(self) -> None:
+        """Tell the nodes that it is over."""
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise BackendBroken(self._lost.message)
+
+    def _deliver(self, event: BackendEvent) -> None:
+        """Hand an event over. Never waits: a session that is full is ended."""
+        if self._lost is not None:
+            return
+        if self._event_send.statistics().current_buffer_used >= EVENTS_WAITING:
+            self._stop()
+            words = f"the session left {EVENTS_WAITING} events unread"
+            self.end(Failure("session_overrun", words))
+            return
+        try:
+            self._event_send.send_nowait(event)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # The session closed its end and is about to leave.
+            log.debug("an event came too late", session=self.session_id)
+
+    def _unsupported(self, response_id: str) -> None:
+        words = "this dataflow answers of its own accord only"
+        failure = Failure("responses_unsupported", words)
+        self._deliver(ResponseFinished(response_id, status="failed", failure=failure))
+
+
+@define(eq=False)
+class SessionLink(EventLine):
+    """The `BackendSession` of a session on a dataflow of the native contract.
 
     Args:
         session_id: What its rows are told by.
@@ -39,37 +111,24 @@ class SessionLink:
         send: Sends a row on a port; never waits.
     """
 
-    session_id: str
     _ports: Collection[str]
     _send: Callable[[str, Row], None]
-    _event_send: trio.MemorySendChannel[BackendEvent] = field(init=False)
-    events: trio.MemoryReceiveChannel[BackendEvent] = field(init=False)
     _seq: int = field(default=0, init=False)
     _responses: set[str] = field(factory=set, init=False)
-    _lost: Failure | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        # One place more than is used, kept for the word that the session has been ended.
-        self._event_send, self.events = trio.open_memory_channel(EVENTS_WAITING + 1)
 
     # --- from the session -------------------------------------------------------------------
 
     def open(self) -> None:
-        """Tell the nodes that the session begins."""
+        """See `EventLine.open`."""
         self._listen("open")
 
     def send(self, command: Command) -> None:
         """See `BackendSession.send`."""
-        if self._lost is not None:
-            raise BackendBroken(self._lost.message)
+        self._check()
         port, row = to_row(command, self.session_id, self._seq)
         if port not in self._ports:
             if isinstance(command, Respond):
-                words = "this dataflow answers of its own accord only"
-                failure = Failure("responses_unsupported", words)
-                self._deliver(
-                    ResponseFinished(command.response_id, status="failed", failure=failure)
-                )
+                self._unsupported(command.response_id)
             return
         match command:
             case Respond(response_id):
@@ -80,14 +139,10 @@ class SessionLink:
             self._seq += 1
         self._send(port, row)
 
-    def close(self) -> None:
-        """Tell the nodes that the session is over, and stop what is under way for it."""
-        if self._lost is None:
-            for response_id in sorted(self._responses):
-                self.send(Cancel(response_id))
-            self._listen("close")
-        self._event_send.close()
-        self.events.close()
+    def _stop(self) -> None:
+        for response_id in sorted(self._responses):
+            self.send(Cancel(response_id))
+        self._listen("close")
 
     def _listen(self, op: str) -> None:
         self._send("listen", Listen(self.session_id, self._seq, op))
@@ -96,7 +151,7 @@ class SessionLink:
     # --- from the nodes ---------------------------------------------------------------------
 
     def receive(self, row: Row) -> None:
-        """Take a row from a node. Never waits: a session that is full is ended."""
+        """Take a row from a node."""
         try:
             event = to_event(row)
         except ValueError as exc:
@@ -115,33 +170,3 @@ class SessionLink:
             case ResponseFinished(response_id):
                 self._responses.discard(response_id)
         self._deliver(event)
-
-    def end(self, failure: Failure) -> None:
-        """Say that the backend is lost to this session; nothing else comes after it."""
-        if self._lost is not None:
-            return
-        self._lost = failure
-        try:
-            self._event_send.send_nowait(BackendLost(failure))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            log.debug("the session had ended already", session=self.session_id)
-        self._event_send.close()
-
-    def _deliver(self, event: BackendEvent) -> None:
-        if self._lost is not None:
-            return
-        if self._event_send.statistics().current_buffer_used >= EVENTS_WAITING:
-            self._overrun()
-            return
-        try:
-            self._event_send.send_nowait(event)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # The session closed its end and is about to leave.
-            log.debug("an event came too late", session=self.session_id)
-
-    def _overrun(self) -> None:
-        for response_id in sorted(self._responses):
-            self.send(Cancel(response_id))
-        self._listen("close")
-        words = f"the session left {EVENTS_WAITING} events unread"
-        self.end(Failure("session_overrun", words))

@@ -96,8 +96,8 @@ class DoraNode(Protocol):
         """Send one message. Blocks, interpreter lock in hand, when a receiver is stuck."""
 
 
-def read_event(event: dict[str, Any] | None) -> NodeEvent:
-    """What a `dora` event means."""
+def read_notice(event: dict[str, Any] | None) -> Notice | Stopped | None:
+    """What a `dora` event means that is no message; None for one that is."""
     if event is None:
         return Stopped()
     kind = str(event["type"])
@@ -106,6 +106,15 @@ def read_event(event: dict[str, Any] | None) -> NodeEvent:
     if kind != "INPUT":
         detail = str(event.get("error") or event.get("reason") or "").partition("\n")[0]
         return Notice(kind, str(event.get("id", "")), detail)
+    return None
+
+
+def read_event(event: dict[str, Any] | None) -> NodeEvent:
+    """What a `dora` event means under the native contract."""
+    other = read_notice(event)
+    if other is not None:
+        return other
+    assert event is not None  # noqa: S101  `read_notice` says what that means
     input_id = event["id"]
     metadata = event["metadata"]
     number = int(metadata.get("n", -1))
@@ -130,9 +139,15 @@ class Inbox:
     """Events of a node for one Trio task, in order.
 
     Everything up to and including the `Stopped` event is delivered; after it nothing comes.
+
+    Args:
+        node: The node to read.
+        decode: Tells what an event means, in the contract that the node speaks.
+        limit: Events that the thread may be ahead.
     """
 
     _node: DoraNode | None
+    _decode: Callable[[dict[str, Any] | None], NodeEvent] = read_event
     _limit: int = EVENTS_WAITING
     _events: deque[NodeEvent] = field(factory=deque, init=False)
     _room: threading.Condition = field(factory=threading.Condition, init=False)
@@ -202,7 +217,7 @@ class Inbox:
         with suppress(trio.RunFinishedError):
             try:
                 while self._node is not None and not self._closed:
-                    event = read_event(self._node.next())
+                    event = self._decode(self._node.next())
                     self._append(event)
                     token.run_sync_soon(self._wake, idempotent=True)
                     if isinstance(event, Stopped):

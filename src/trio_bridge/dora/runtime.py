@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -139,13 +139,17 @@ class Runtime:
 
     def attached_nodes(self, descriptor: Path) -> set[str]:
         """Nodes of a dataflow that have a connection: they have attached, or are about to."""
-        names = set()
+        return {node for node, each in self._nodes_of(descriptor) if each.has_socket()}
+
+    def node_pids(self, descriptor: Path) -> dict[str, int]:
+        """Nodes of a dataflow → their processes."""
+        return {node: each.pid for node, each in self._nodes_of(descriptor)}
+
+    def _nodes_of(self, descriptor: Path) -> Iterator[tuple[str, ProcessId]]:
         for process in self.nodes():
             match = _NODE_ID.search(process.environment("DORA_NODE_CONFIG"))
-            here = process.working_directory() == str(descriptor.parent)
-            if match and here and process.has_socket():
-                names.add(match[1])
-        return names
+            if match and process.working_directory() == str(descriptor.parent):
+                yield match[1], process
 
     def kill(self, pid: int) -> bool:
         """Kill a node's process; tells whether there was one."""
@@ -238,10 +242,15 @@ def _sweep() -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def program_path() -> str:
+    """Where programs are looked for: beside the interpreter first, since an environment that is
+    not activated is not on PATH."""
+    scripts = str(Path(sys.executable).parent)
+    return os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
+
+
 def _find_program() -> str:
-    # Beside the interpreter first: an environment that is not activated is not on PATH.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    program = shutil.which("dora", path=path)
+    program = shutil.which("dora", path=program_path())
     if program is None:
         raise RuntimeFailed("no `dora` program found; it comes with the package dora-rs-cli")
     return program
@@ -303,8 +312,7 @@ def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
     # wide as the machine only take turns from one another.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         env.setdefault(name, "1")
-    scripts = str(Path(sys.executable).parent)
-    env["PATH"] = os.pathsep.join([scripts, env.get("PATH", os.defpath)])
+    env["PATH"] = program_path()
     return env
 
 

@@ -1,0 +1,97 @@
+"""A running dataflow of the hub contract.
+
+Its nodes send no heartbeats and pass no pings on. It is warm when the speech monitor has
+answered a block of silence, and given up when a node has ended, or when the monitor no longer
+answers audio. A recogniser, language node or voice that hangs is waited for, response by
+response, only so long.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+import structlog
+import trio
+from attrs import define, field
+
+from trio_bridge.dora.hub.messages import HubOutbox, Message, read_message
+from trio_bridge.dora.hub.session import HubConversation, HubLink
+from trio_bridge.dora.instance import Instance
+from trio_bridge.dora.link import EventLine
+from trio_bridge.dora.liveness import Fault
+from trio_bridge.dora.node_io import Batch, DoraNode, Inbox
+
+UNANSWERED_LIMIT = 1000
+"""Messages of audio that the monitor may leave unanswered: 32 s. At 4,000 Dora would block the
+bridge, interpreter lock in hand."""
+
+HEARTBEAT = "speech_probability"
+"""The input on which the monitor answers every message of audio."""
+
+log = structlog.get_logger(__name__)
+
+
+@define(eq=False)
+class HubInstance(Instance):
+    """See the module."""
+
+    _conversation: HubConversation = field(init=False)
+    _stirred: trio.Event = field(factory=trio.Event, init=False)
+    _unanswered: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self._conversation = HubConversation(
+            self._descriptor.outputs,
+            count(1),
+            lambda message: self._send(message.port, message),
+        )
+
+    def _to_reach(self) -> set[tuple[str, str]]:
+        return {(self._descriptor.bridge, HEARTBEAT)}
+
+    def _connect(self, node: DoraNode, nursery: trio.Nursery) -> Inbox:
+        self._outbox = HubOutbox(node, self._sent)
+        del nursery
+        return Inbox(node, read_message)
+
+    def _link(self, session_id: str) -> EventLine:
+        return HubLink(session_id, self._conversation, self._stir)
+
+    def _take(self, batch: Batch) -> None:
+        if batch.input_id == HEARTBEAT:
+            self._unanswered = 0
+            self._reach(self._descriptor.bridge, HEARTBEAT)
+        for message in batch.rows:
+            self._hear(message, self._source(batch.input_id))
+
+    def _watch(self, nursery: trio.Nursery) -> None:
+        folder = self._runtime.directory / self.name
+        self.pids.update(self._runtime.node_pids(folder / f"{self._descriptor.name}.yml"))
+        nursery.start_soon(self._keep_time)
+
+    def _sent(self, output: str, number: int) -> None:
+        del number
+        if output != "audio" or not self.warm:
+            return
+        self._unanswered += 1
+        if self._unanswered > UNANSWERED_LIMIT:
+            words = f"has left {self._unanswered} messages of audio unanswered"
+            self._break(Fault(self._source(HEARTBEAT), words))
+
+    def _hear(self, message: Message, node: str) -> None:
+        if message.port == "log":
+            log.debug("a node says", dataflow=self.name, node=node, words=message.text)
+        elif message.port != HEARTBEAT:
+            self._conversation.receive(message, trio.current_time())
+            self._stir()
+
+    def _stir(self) -> None:
+        self._stirred.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._stirred = trio.Event()
+            with trio.move_on_at(self._conversation.deadline):
+                await self._stirred.wait()
+            self._conversation.tick(trio.current_time())

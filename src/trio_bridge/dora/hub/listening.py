@@ -1,0 +1,237 @@
+"""The user's side of a hub dataflow: from samples to utterances and their transcripts.
+
+The speech monitor says where speech starts and when a question has ended; in between it hands
+over segments. They go to the recogniser through the bridge, each with a number of its own that
+comes back with its transcript. A segment in which nothing was understood never comes back, so
+what is missing is waited for only so long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from attrs import define, field
+
+from trio_bridge.dora.contract import SAMPLE_RATE, Float32
+from trio_bridge.dora.hub.messages import BLOCK, Message, microphone
+from trio_bridge.messages import (
+    BackendEvent,
+    Failure,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+)
+
+PADDING_MS = 300
+"""Speech has begun this long before the monitor says so: it wants to be sure."""
+
+SEGMENT_PATIENCE = 0.3
+"""Seconds that a segment may come after the end of its question: Dora does not order two
+outputs of a node against each other."""
+
+TRANSCRIPT_PATIENCE = 5.0
+"""Seconds to wait for transcripts of a question that has ended. Whatever is not there then was
+not understood."""
+
+HEARD_LIMIT = 60 * SAMPLE_RATE
+"""Samples that are kept for a commit: recognisers of the hub take no more at a time."""
+
+HUSH_BLOCK = SAMPLE_RATE // 2
+HUSH_BLOCKS = 4
+"""Samples of a message, and messages of silence behind a session: 2 s, so that the monitor ends
+what it was hearing and does not take the next session's first words for more of it. Of a single
+large message Dora would complain."""
+
+
+@define(eq=False)
+class _Utterance:
+    name: str
+    item_id: str | None = None
+    segments: list[int] = field(factory=list)
+    texts: dict[int, str] = field(factory=dict)
+    failure: Failure | None = None
+    deadline: float = math.inf
+
+    @property
+    def stopped(self) -> bool:
+        return self.deadline < math.inf
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.segments) and len(self.texts) == len(self.segments)
+
+    @property
+    def text(self) -> str:
+        parts = (self.texts.get(number, "").strip() for number in self.segments)
+        return " ".join(part for part in parts if part)
+
+
+@define
+class Listening:
+    """Follows what is said.
+
+    Args:
+        numbers: Numbers for segments, never the same twice on an instance.
+        send: Takes messages to the nodes.
+        tell: Takes events to the session.
+    """
+
+    _numbers: Iterator[int]
+    _send: Callable[[Message], None]
+    _tell: Callable[[BackendEvent], None]
+    _detecting: bool = field(default=True, init=False)
+    _clock: int = field(default=0, init=False)
+    _block: list[Float32] = field(factory=list, init=False)
+    _heard: deque[Float32] = field(factory=deque, init=False)
+    _kept: int = field(default=0, init=False)
+    _speaking: _Utterance | None = field(default=None, init=False)
+    _open: list[_Utterance] = field(factory=list, init=False)
+
+    def begin(self) -> None:
+        """A session begins; its audio clock is at 0."""
+        self._clock = 0
+        self._detecting = True
+
+    def end(self) -> None:
+        """The session is over: nothing of it is left to the next."""
+        self.clear()
+        self._open.clear()
+        for _ in range(HUSH_BLOCKS):
+            self._send(microphone(np.zeros(HUSH_BLOCK, np.float32)))
+
+    # --- from the session -------------------------------------------------------------------
+
+    def configure(self, turn_detection: dict[str, Any] | None) -> None:
+        """Look for speech, or leave the turns to the client."""
+        self._detecting = turn_detection is not None
+        if not self._detecting and self._speaking is not None:
+            self._drop(self._speaking)
+
+    def audio(self, samples: Float32) -> None:
+        """Take input audio."""
+        self._clock += len(samples)
+        self._heard.append(samples)
+        self._kept += len(samples)
+        while self._kept > HEARD_LIMIT:
+            self._kept -= len(self._heard.popleft())
+        if self._detecting:
+            self._block.append(samples)
+            if sum(len(part) for part in self._block) >= BLOCK:
+                self._send(microphone(np.concatenate(self._block)))
+                self._block.clear()
+
+    def commit(self, item_id: str, now: float) -> None:
+        """The client ends its turn: what was heard goes to the recogniser as one segment."""
+        heard = np.concatenate([*self._heard, np.zeros(0, np.float32)])
+        self.clear()
+        utterance = _Utterance(f"hub-{next(self._numbers)}", item_id)
+        utterance.deadline = now + TRANSCRIPT_PATIENCE
+        self._open.append(utterance)
+        self._recognise(utterance, heard, SAMPLE_RATE)
+
+    def clear(self) -> None:
+        """The client takes back what it has said and not committed."""
+        self._forget_heard()
+        self._block.clear()
+        if self._speaking is not None:
+            self._drop(self._speaking)
+
+    # --- from the nodes ---------------------------------------------------------------------
+
+    def receive(self, message: Message, now: float) -> None:
+        """Take what monitor or recogniser say."""
+        match message.port:
+            case "speech_started":
+                self._started()
+            case "audio_segment":
+                self._segment(message)
+            case "question_ended":
+                self._ended(now)
+            case "transcription":
+                self._transcript(message)
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` will next have something to do."""
+        return min((utterance.deadline for utterance in self._open), default=math.inf)
+
+    def tick(self, now: float) -> None:
+        """Give up waiting for what is due."""
+        for utterance in [each for each in self._open if now >= each.deadline]:
+            self._finish(utterance)
+
+    def _started(self) -> None:
+        # A pause within a question ends speech and starts it again.
+        if self._detecting and self._speaking is None:
+            self._speaking = _Utterance(f"hub-{next(self._numbers)}")
+            self._open.append(self._speaking)
+            started = max(0, self._clock_ms - PADDING_MS)
+            self._tell(SpeechStarted(self._speaking.name, started))
+
+    def _segment(self, message: Message) -> None:
+        utterance = self._speaking or next(
+            (u for u in reversed(self._open) if u.item_id is None), None
+        )
+        if utterance is not None and message.samples is not None:
+            self._recognise(utterance, message.samples, message.sample_rate)
+
+    def _ended(self, now: float) -> None:
+        utterance, self._speaking = self._speaking, None
+        if utterance is None:
+            return
+        self._forget_heard()
+        self._tell(SpeechStopped(utterance.name, self._clock_ms))
+        patience = TRANSCRIPT_PATIENCE if utterance.segments else SEGMENT_PATIENCE
+        utterance.deadline = now + patience
+        if utterance.complete:
+            self._finish(utterance)
+
+    def _recognise(self, utterance: _Utterance, samples: Float32, sample_rate: int) -> None:
+        number = next(self._numbers)
+        utterance.segments.append(number)
+        if utterance.stopped:
+            utterance.deadline += TRANSCRIPT_PATIENCE
+        metadata = {"question_id": number, "sample_rate": sample_rate}
+        self._send(Message("segment", samples=samples, metadata=metadata))
+
+    def _transcript(self, message: Message) -> None:
+        number = message.number
+        utterance = next((u for u in self._open if number in u.segments), None)
+        if utterance is None or number is None or number in utterance.texts:
+            return
+        utterance.texts[number] = message.text
+        if message.error:
+            utterance.failure = Failure("recogniser_failed", message.error)
+        if utterance.stopped and utterance.complete:
+            self._finish(utterance)
+        elif message.text.strip():
+            self._say(utterance, final=False)
+
+    def _finish(self, utterance: _Utterance) -> None:
+        self._open.remove(utterance)
+        self._say(utterance, final=True)
+
+    def _say(self, utterance: _Utterance, *, final: bool) -> None:
+        text = utterance.text
+        failure = utterance.failure if final and not text else None
+        self._tell(
+            Transcript(
+                utterance.name, text, final=final, item_id=utterance.item_id, failure=failure
+            )
+        )
+
+    def _drop(self, utterance: _Utterance) -> None:
+        self._open.remove(utterance)
+        self._speaking = None
+
+    def _forget_heard(self) -> None:
+        self._heard.clear()
+        self._kept = 0
+
+    @property
+    def _clock_ms(self) -> int:
+        return self._clock * 1000 // SAMPLE_RATE
