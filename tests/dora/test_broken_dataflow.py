@@ -49,10 +49,10 @@ async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Sig
                 while backend.instances:  # noqa: ASYNC110  it tells nobody
                     await trio.sleep(0.02)
             assert ended[0][0] == "chat"
-            # The second may follow at once where the broken one had died by itself. A single
-            # end may be seen late, so that only their spread tells.
+            # One of the others may end by itself, as its inputs close, and an end may be seen
+            # late: that they went apart shows in the spread of all. At once it is 10 ms.
             times = [at for _, at in ended[1:]]
-            assert times[-1] - times[0] > KILL_INTERVAL * (len(times) - 1) * 0.75
+            assert times[-1] - times[0] > KILL_INTERVAL * 0.75
             # The bridge lets go of the last one a moment after it has left the dataflow.
             with trio.fail_after(5):
                 while not segments() <= before:  # noqa: ASYNC110  it tells nobody
