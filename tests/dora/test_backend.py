@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -260,6 +261,51 @@ async def test_a_node_that_does_not_come_up_is_named(
     assert caught.value.node == "own"
     assert "no model here" in caught.value.log
     assert descendants() == before
+
+
+ON_AND_OFF = """
+import pathlib, runpy
+if pathlib.Path(__file__).with_name("off").exists():
+    raise SystemExit("no model here")
+runpy.run_module("trio_bridge.nodes.echo", run_name="__main__")
+"""
+
+
+async def test_a_replacement_that_does_not_come_up_is_tried_again(tmp_path: Path) -> None:
+    """What is wrong is shown meanwhile; once it is mended, sessions are served again."""
+    (tmp_path / "node.py").write_text(ON_AND_OFF)
+    file = tmp_path / "flow.yml"
+    file.write_text(
+        """
+nodes:
+  - id: bridge
+    path: dynamic
+    inputs: {answer: own/answer, ack-own: own/ack}
+    outputs: [listen]
+  - id: own
+    path: node.py
+    inputs: {listen: bridge/listen}
+    outputs: [answer, ack]
+"""
+    )
+    async with open_dora_backend(DoraSettings(str(file), wait_timeout=20)) as backend:
+        folder = backend.instances[0]._runtime.directory
+        (tmp_path / "off").touch()
+        os.kill(backend.instances[0].pids["own"], signal.SIGKILL)
+
+        def pool() -> dict[str, Any]:
+            (figures,) = backend.status()["pools"]
+            return dict(figures)
+
+        await settled(lambda: pool()["failures"] >= 3, 20)
+        assert "'own'" in pool()["lastFailure"]
+        assert not backend.healthy
+        (tmp_path / "off").unlink()
+        async with backend.session("one") as session:
+            assert len(await say(session, 0.5, 5))
+        assert any(instance.warm for instance in backend.instances)
+        # Of the starts that failed no file is left.
+        assert len(list(folder.glob("trio_bridge-*/"))) == 1
 
 
 async def test_round_trip() -> None:
