@@ -21,6 +21,9 @@ class Named:
     def session(self, session_id):
         return nullcontext()
 
+    def refusal(self):
+        return None
+
 
 VOICE, ECHO, LOUD = Named("voice"), Named("echo"), Named("loud")
 MODELS = Models(VOICE, {"echo*": ECHO, "echo-loud": LOUD, "gpt-4.?": ECHO, "echo-l*": LOUD})

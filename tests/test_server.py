@@ -14,6 +14,7 @@ from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from trio_bridge import InProcessBackend, open_bridge
 from trio_bridge.doors.realtime import Handshake
+from trio_bridge.errors import BackendUnavailable
 from trio_bridge.models import Models
 from trio_bridge.server import Bridge, _house
 from trio_bridge.settings import ServerSettings, Settings
@@ -65,6 +66,85 @@ async def hello(ws):
 async def ask(bridge, method, path, **more):
     request = partial(httpx2.request, method, bridge.http_url + path, **more)
     return await trio.to_thread.run_sync(request)
+
+
+class Full(InProcessBackend):
+    """It has no place, and says so beforehand or only when it is asked for one."""
+
+    foreseen = True
+    places = 0
+
+    def refusal(self):
+        if self.foreseen:
+            return BackendUnavailable("all places are taken", retry_after=2.5)
+        return None
+
+    @asynccontextmanager
+    async def session(self, session_id):
+        if not self.places:
+            raise BackendUnavailable("no place came free in 10 s")
+        async with super().session(session_id) as line:
+            yield line
+
+
+@pytest.fixture
+async def full():
+    backend = Full(idle)
+    async with open_bridge(SETTINGS, backend=backend) as running:
+        yield backend, running
+
+
+async def test_who_can_get_no_place_is_refused_before_the_upgrade(full):
+    """With a status, and the time after which to come again."""
+    _, bridge = full
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    answer = await ask(bridge, "GET", "/v1/realtime?model=x", headers=upgrade)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "3"
+    assert answer.json()["error"]["code"] == "no_capacity"
+    assert not bridge.sessions
+    # A bad key is worse news than a full house.
+    async with connect(bridge, headers={"Authorization": "Bearer ek_forged"}) as ws:
+        assert orjson.loads(await ws.get_message())["error"]["code"] == "invalid_api_key"
+
+
+async def test_who_gets_no_place_after_the_upgrade_is_told_so(full):
+    """An error event, then close 1013: try again later."""
+    backend, bridge = full
+    backend.foreseen = False
+    async with connect(bridge) as ws:
+        error = orjson.loads(await ws.get_message())
+        with pytest.raises(ConnectionClosed) as caught:
+            await ws.get_message()
+    assert error["error"]["code"] == "no_capacity"
+    assert caught.value.reason is not None
+    assert caught.value.reason.code == 1013
+
+
+class Slow(InProcessBackend):
+    """Its places come when nobody waits any more."""
+
+    @asynccontextmanager
+    async def session(self, session_id):
+        await trio.sleep(60)
+        async with super().session(session_id) as line:
+            yield line
+
+
+async def test_a_session_that_waits_for_a_place_does_not_delay_the_drain():
+    async with open_bridge(SETTINGS, backend=Slow(idle)) as bridge, connect(bridge) as ws:
+        began = trio.current_time()
+        bridge.shutdown()
+        with pytest.raises(ConnectionClosed) as caught:
+            await ws.get_message()
+        assert trio.current_time() - began < 1
+    assert caught.value.reason is not None
+    assert caught.value.reason.code == 1001
 
 
 async def test_the_model_is_echoed(bridge):

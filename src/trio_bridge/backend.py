@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import trio
 from attrs import define, field
 
-from trio_bridge.errors import BackendBroken
+from trio_bridge.errors import BackendBroken, BackendUnavailable
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
@@ -55,12 +55,15 @@ class Backend(Protocol):
     def status(self) -> dict[str, Any]:
         """How it is, as JSON for `GET /health`."""
 
+    def refusal(self) -> BackendUnavailable | None:
+        """Why a session would be refused now, as far as it is known; None if it would not."""
+
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
-        """A place for one session; leaving the context gives it back and stops what is under
-        way for it.
+        """A place for one session, perhaps after a wait; leaving the context gives it back and
+        stops what is under way for it.
 
         Raises:
-            BackendUnavailable: There is no place now.
+            BackendUnavailable: There is no place, and none has come in time.
         """
 
 
@@ -97,6 +100,10 @@ class InProcessBackend:
     def status(self) -> dict[str, Any]:
         """See `Backend.status`: nothing of note."""
         return {}
+
+    def refusal(self) -> BackendUnavailable | None:
+        """See `Backend.refusal`: it has room for all."""
+        return None
 
     @asynccontextmanager
     async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:

@@ -8,6 +8,7 @@ the drain is over, so that a cancelled server still says goodbye; the drain is b
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
@@ -171,7 +172,24 @@ class Bridge:
             return error_response(
                 501, "Calls (WebRTC and SIP) are not served here.", code="not_implemented"
             )
-        return None
+        return self._no_place(request)
+
+    def _no_place(self, request: HttpRequest) -> HttpResponse | None:
+        try:
+            asked = realtime_door.handshake(request, self._keys, now=time.time())
+        except KeyRefused:
+            return None  # which is told after the upgrade
+        unavailable = self._models.backend_for(asked.model).refusal()
+        if unavailable is None:
+            return None
+        seconds = max(math.ceil(unavailable.retry_after), 1)
+        log.warning("session refused", model=asked.model, reason=str(unavailable))
+        return error_response(
+            503,
+            f"No session can be had now: {unavailable}.",
+            code="no_capacity",
+            headers=(("retry-after", str(seconds)),),
+        )
 
     async def http(self, request: HttpRequest) -> HttpResponse:
         """Answer a plain HTTP request."""

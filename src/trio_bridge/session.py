@@ -109,6 +109,7 @@ class Session:
     _lost_at: float = field(default=0.0, init=False)
     _link: BackendSession = field(init=False)
     _lost: bool = field(default=False, init=False)
+    _served: bool = field(default=False, init=False)
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _outbound: trio.MemorySendChannel[Step | Ending] = field(init=False)
     _outbound_end: trio.MemoryReceiveChannel[Step | Ending] = field(init=False)
@@ -175,8 +176,12 @@ class Session:
     def end(self, ending: Ending) -> None:
         """Ask the session to end once what is queued for the client has been sent.
 
-        The transport bounds how long that takes.
+        The transport bounds how long that takes. A session that still waits for a place of its
+        backend has nothing to send, and ends at once.
         """
+        if not self._served:
+            self._end(ending)
+            return
         try:
             self._outbound.send_nowait(ending)
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -211,6 +216,7 @@ class Session:
 
     async def _serve(self) -> None:
         mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
+        self._served = True
         with self._outbound:
             started = self._engine.start()
             self._hand_on(started)

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,8 @@ async def say(session: BackendSession, value: float, frames: int) -> np.ndarray:
 async def test_many_sessions_each_hear_only_themselves() -> None:
     """Twenty at once over two instances, then nothing is left of them anywhere."""
     before = descendants()
-    async with open_dora_backend(DoraSettings("echo", sessions=10, instances=2)) as backend:
+    settings = DoraSettings("echo", sessions=10, warm=2, max_instances=2)
+    async with open_dora_backend(settings) as backend:
         assert [i.sessions for i in backend.instances] == [0, 0]
         lines = {}
 
@@ -111,7 +113,8 @@ async def test_many_sessions_each_hear_only_themselves() -> None:
 
 async def test_places_are_counted() -> None:
     """A full backend refuses; a place that is given back is given out again."""
-    async with open_dora_backend(DoraSettings("echo", sessions=1)) as backend:
+    settings = DoraSettings("echo", sessions=1, max_instances=1)
+    async with open_dora_backend(settings) as backend:
         async with backend.session("one"):
             with pytest.raises(BackendUnavailable):
                 async with backend.session("two"):
@@ -151,7 +154,7 @@ def _acknowledged(backend: DoraBackend) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_broken_node_ends_its_own_sessions_only(how: signal.Signals) -> None:
     """The sessions of the broken instance are told why; those of the other lose nothing."""
-    async with open_dora_backend(DoraSettings("echo", instances=2)) as backend:
+    async with open_dora_backend(DoraSettings("echo", warm=2)) as backend:
         broken, whole = backend.instances
         pid = broken.pids["echo"]
         async with backend.session("on-broken") as lost, backend.session("on-whole") as kept:
@@ -168,20 +171,25 @@ async def test_a_broken_node_ends_its_own_sessions_only(how: signal.Signals) -> 
             with pytest.raises(BackendBroken):
                 lost.send(Commit("x"))
             assert len(samples) == pytest.approx(150 * 2 * FRAME, abs=200)
-            await settled(lambda: backend.instances == (whole,))
+            await settled(lambda: broken not in backend.instances)
             assert not Path(f"/proc/{pid}").exists()
         async with backend.session("later"):
             assert whole.sessions == 1
         assert whole.lost == 0
 
 
-async def test_without_an_instance_sessions_are_refused() -> None:
+async def test_the_only_instance_is_replaced() -> None:
+    """Who comes meanwhile waits, and is served within 5 s of the failure."""
     async with open_dora_backend(DoraSettings("echo")) as backend:
-        os.kill(backend.instances[0].pids["echo"], signal.SIGKILL)
-        await settled(lambda: not backend.instances)
-        with pytest.raises(BackendUnavailable, match="no dataflow is running"):
-            async with backend.session("one"):
-                pass
+        first = backend.instances[0]
+        os.kill(first.pids["echo"], signal.SIGKILL)
+        await settled(lambda: not first.warm)
+        assert backend.refusal() is None
+        with trio.fail_after(5):
+            async with backend.session("one") as session:
+                assert len(await say(session, 0.5, 5))
+        (second,) = backend.instances
+        assert second is not first
 
 
 async def test_a_dead_daemon_is_noticed() -> None:
@@ -193,6 +201,10 @@ async def test_a_dead_daemon_is_noticed() -> None:
                 event = await session.events.receive()
             assert isinstance(event, BackendLost)
             assert "dora" in event.failure.message
+        with pytest.raises(BackendUnavailable, match="the dora daemon has died"):
+            async with backend.session("two"):
+                pass
+        assert not backend.healthy
 
 
 def flow(tmp_path: Path, program: str) -> str:
@@ -249,6 +261,51 @@ async def test_a_node_that_does_not_come_up_is_named(
     assert caught.value.node == "own"
     assert "no model here" in caught.value.log
     assert descendants() == before
+
+
+ON_AND_OFF = """
+import pathlib, runpy
+if pathlib.Path(__file__).with_name("off").exists():
+    raise SystemExit("no model here")
+runpy.run_module("trio_bridge.nodes.echo", run_name="__main__")
+"""
+
+
+async def test_a_replacement_that_does_not_come_up_is_tried_again(tmp_path: Path) -> None:
+    """What is wrong is shown meanwhile; once it is mended, sessions are served again."""
+    (tmp_path / "node.py").write_text(ON_AND_OFF)
+    file = tmp_path / "flow.yml"
+    file.write_text(
+        """
+nodes:
+  - id: bridge
+    path: dynamic
+    inputs: {answer: own/answer, ack-own: own/ack}
+    outputs: [listen]
+  - id: own
+    path: node.py
+    inputs: {listen: bridge/listen}
+    outputs: [answer, ack]
+"""
+    )
+    async with open_dora_backend(DoraSettings(str(file), wait_timeout=20)) as backend:
+        folder = backend.instances[0]._runtime.directory
+        (tmp_path / "off").touch()
+        os.kill(backend.instances[0].pids["own"], signal.SIGKILL)
+
+        def pool() -> dict[str, Any]:
+            (figures,) = backend.status()["pools"]
+            return dict(figures)
+
+        await settled(lambda: pool()["failures"] >= 3, 20)
+        assert "'own'" in pool()["lastFailure"]
+        assert not backend.healthy
+        (tmp_path / "off").unlink()
+        async with backend.session("one") as session:
+            assert len(await say(session, 0.5, 5))
+        assert any(instance.warm for instance in backend.instances)
+        # Of the starts that failed no file is left.
+        assert len(list(folder.glob("trio_bridge-*/"))) == 1
 
 
 async def test_round_trip() -> None:

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.support.resources import mapped_segments
 
 from trio_bridge.dora.backend import open_dora_backend
+from trio_bridge.dora.descriptor import find_dataflow, read_descriptor
+from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.lifetime import wait_ended
 from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.teardown import KILL_INTERVAL, SHARED_MEMORY
+from trio_bridge.dora.teardown import KILL_INTERVAL
 
 pytestmark = pytest.mark.e2e
-
-
-def segments() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.glob("*.zenoh")}
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
@@ -29,12 +28,18 @@ async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Sig
     """The broken one first; processes and shared memory are gone while the bridge lives on."""
     async with (
         open_runtime() as runtime,
-        open_dora_backend(DoraSettings("echo"), runtime=runtime),
+        open_dora_backend(DoraSettings("echo"), runtime=runtime) as echo,
     ):
-        before = segments()
-        async with open_dora_backend(DoraSettings("voice"), runtime=runtime) as backend:
-            pids = dict(backend.instances[0].pids)
+        descriptor = read_descriptor(find_dataflow("voice"))
+        # Not in a pool, which would replace it.
+        instance = Instance(f"{runtime.mark}-broken", 1, descriptor, runtime)
+        async with trio.open_nursery() as instances:
+            await instances.start(instance.run, 30)
+            pids = dict(instance.pids)
             assert len(pids) == 4
+            others = {runtime._daemon.pid, *echo.instances[0].pids.values()}
+            segments = mapped_segments(pids.values()) - mapped_segments(others)
+            assert segments
             ended: list[tuple[str, float]] = []
 
             async def note(node: str, pid: int) -> None:
@@ -46,8 +51,6 @@ async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Sig
                     for node, pid in pids.items():
                         nursery.start_soon(note, node, pid)
                     os.kill(pids["chat"], how)
-                while backend.instances:  # noqa: ASYNC110  it tells nobody
-                    await trio.sleep(0.02)
             assert ended[0][0] == "chat"
             # One of the others may end by itself, as its inputs close, and an end may be seen
             # late: that they went apart shows in the spread of all. At once it is 10 ms.
@@ -55,7 +58,7 @@ async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Sig
             assert times[-1] - times[0] > KILL_INTERVAL * 0.75
             # The bridge lets go of the last one a moment after it has left the dataflow.
             with trio.fail_after(5):
-                while not segments() <= before:  # noqa: ASYNC110  it tells nobody
+                while any(Path(path).exists() for path in segments):  # noqa: ASYNC110
                     await trio.sleep(0.02)
 
 
@@ -66,8 +69,9 @@ from trio_bridge.dora.settings import DoraSettings
 
 async def main():
     async with open_dora_backend(DoraSettings("echo")) as backend:
-        os.kill(backend.instances[0].pids["echo"], signal.SIGKILL)
-        while backend.instances:
+        first = backend.instances[0]
+        os.kill(first.pids["echo"], signal.SIGKILL)
+        while first in backend.instances:
             await trio.sleep(0.02)
 
 trio.run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ class Resources:
     processes: int
     memory_mb: float
     node_sessions: int
+
+
+def mapped_segments(pids: Iterable[int]) -> set[str]:
+    """The segments of Dora's shared memory that processes have in use, as paths."""
+    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids]
+    return {line.split()[-1] for text in maps for line in text.splitlines() if ".zenoh" in line}
 
 
 def health(server: RunningServer) -> dict[str, Any]:

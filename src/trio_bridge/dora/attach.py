@@ -10,7 +10,7 @@ import trio
 from dora import Node
 
 from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.runtime import Runtime
+from trio_bridge.dora.runtime import GENTLY, Runtime
 from trio_bridge.errors import DataflowError
 
 _PROBE = """
@@ -34,7 +34,7 @@ async def wait_attached(runtime: Runtime, probe_id: str) -> bool:
         False if a node ended instead.
     """
     done = await trio.run_process(
-        [sys.executable, "-c", _PROBE, probe_id, str(runtime.daemon_port)],
+        [*GENTLY, sys.executable, "-c", _PROBE, probe_id, str(runtime.daemon_port)],
         capture_stdout=True,
         capture_stderr=True,
         check=False,

@@ -1,14 +1,19 @@
-"""The backend that ships: a pool of running dataflows, each serving many sessions."""
+"""The backend that ships: a dataflow, of which a pool of instances serves the sessions."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from typing import Any
 
 import trio
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
@@ -16,6 +21,7 @@ from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
 from trio_bridge.dora.hub.instance import HubInstance
 from trio_bridge.dora.instance import Instance
+from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.ports import ContractName
 from trio_bridge.dora.runtime import Runtime, open_runtime
 from trio_bridge.dora.settings import DoraSettings
@@ -33,10 +39,8 @@ class DoraBackend:
         capabilities: What the dataflow offers.
     """
 
-    _settings: DoraSettings
     _descriptor: Descriptor
-    _runtime: Runtime
-    _instances: list[Instance] = field(factory=list, init=False)
+    _pool: Pool[Instance]
 
     @property
     def capabilities(self) -> Capabilities:
@@ -45,67 +49,40 @@ class DoraBackend:
 
     @property
     def instances(self) -> tuple[Instance, ...]:
-        """The instances that serve."""
-        return tuple(self._instances)
+        """The instances that there are, the oldest first."""
+        return self._pool.instances
 
     @property
     def healthy(self) -> bool:
-        """See `Backend.healthy`: whether an instance is warm."""
-        return any(instance.warm for instance in self._instances)
+        """See `Backend.healthy`: whether it can serve as it is meant to."""
+        return self._pool.healthy
 
     def status(self) -> dict[str, Any]:
-        """See `Backend.status`: every instance, its sessions, and what its nodes hold."""
+        """See `Backend.status`: the pool; every instance, its sessions, and what its nodes
+        hold."""
+        name = self._descriptor.name
         return {
+            "pools": [{"dataflow": name, **self._pool.status()}],
             "dataflows": [
                 {
                     "name": instance.name,
-                    "dataflow": self._descriptor.name,
-                    "state": "warm" if instance.warm else "starting",
+                    "dataflow": name,
+                    "state": state,
                     "sessions": instance.sessions,
                     "nodeSessions": dict(instance.node_sessions),
                     "lostMessages": instance.lost,
                 }
-                for instance in self._instances
-            ]
+                for instance, state in self._pool.states
+            ],
         }
 
-    @asynccontextmanager
-    async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:
-        """See `Backend.session`: a place on the instance with the fewest sessions."""
-        free = [instance for instance in self._instances if instance.takes_sessions]
-        if not free:
-            words = "all places are taken" if self._instances else "no dataflow is running"
-            raise BackendUnavailable(words)
-        instance = min(free, key=lambda instance: instance.sessions)
-        link = instance.join(session_id)
-        try:
-            yield link
-        finally:
-            instance.leave(link)
+    def refusal(self) -> BackendUnavailable | None:
+        """See `Backend.refusal`."""
+        return self._pool.refusal()
 
-    async def start_instance(self, nursery: trio.Nursery) -> Instance:
-        """Start one more instance in `nursery`; returns when it serves. It leaves the pool when
-        it breaks.
-
-        Raises:
-            DataflowError: It did not come up.
-        """
-        name = f"{self._runtime.mark}-{secrets.token_hex(4)}"
-        contract = self._descriptor.contract
-        capacity = min(self._settings.sessions, contract.sessions or self._settings.sessions)
-        kind = _INSTANCES[contract.name]
-        instance = kind(name, capacity, self._descriptor, self._runtime)
-        await nursery.start(self._run_instance, instance)
-        return instance
-
-    async def _run_instance(
-        self, instance: Instance, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        self._instances.append(instance)
-        try:
-            await instance.run(self._settings.startup_timeout, task_status)
-        finally:
-            self._instances.remove(instance)
+    def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
+        """See `Backend.session`."""
+        return self._pool.session(session_id)
 
 
 @asynccontextmanager
@@ -118,28 +95,35 @@ async def open_dora_backend(
         settings: Which dataflow, and how many of it.
         runtime: Where to run it; stays the caller's. Default: a private one of its own.
 
-    An instance that breaks ends its own sessions and leaves the pool. When none is left, the
-    backend stays open and refuses sessions.
+    An instance that breaks ends its own sessions and is replaced.
 
     Raises:
         DataflowError: The dataflow is wrong, or did not come up; names the node.
         RuntimeFailed: The runtime did not come up.
     """
     descriptor = read_descriptor(find_dataflow(settings.dataflow))
+    most = descriptor.contract.sessions or settings.sessions
+    settings = evolve(settings, sessions=min(settings.sessions, most))
     failure: BridgeError | None = None
     runtimes = nullcontext(runtime) if runtime is not None else open_runtime()
     async with runtimes as runtime, trio.open_nursery() as nursery:
-        backend = DoraBackend(settings, descriptor, runtime)
+
+        def make() -> Instance:
+            name = f"{runtime.mark}-{secrets.token_hex(4)}"
+            kind = _INSTANCES[descriptor.contract.name]
+            return kind(name, settings.sessions, descriptor, runtime)
+
+        pool = Pool(settings, make, runtime, nursery)
         try:
             await _validate(descriptor, runtime)
             prepare(ROWS.values())
-            for _ in range(settings.instances):
-                await backend.start_instance(nursery)
+            await pool.fill()
         except BridgeError as exc:
             # Raised outside the nurseries, which would wrap it.
             failure = exc
         else:
-            yield backend
+            nursery.start_soon(pool.tend)
+            yield DoraBackend(descriptor, pool)
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

@@ -8,6 +8,7 @@ instances do not notice.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -120,9 +121,10 @@ class Instance:
         link.open()
         return link
 
-    def leave(self, link: EventLine) -> None:
+    def leave(self, session_id: str) -> None:
         """Let a session go: its responses are cancelled and the nodes forget it."""
-        if self._sessions.pop(link.session_id, None) is not None:
+        link = self._sessions.pop(session_id, None)
+        if link is not None:
             link.close()
 
     # --- the contract -----------------------------------------------------------------------
@@ -215,6 +217,7 @@ class Instance:
             self.warm = False
             with trio.CancelScope(shield=True):
                 await self._stop(inbox)
+            self._clear_away(file)
         if error is not None:
             raise error
 
@@ -263,6 +266,19 @@ class Instance:
                 log.warning("a node had to be killed", dataflow=self.name, node=node)
         if self._fault is not None:
             remove_unheld_segments()
+
+    def _clear_away(self, file: Path) -> None:
+        """Remove its files: a bridge that runs for months has many instances."""
+        if self._fault is not None and self._fault.node:
+            words = self._runtime.log(self._fault.node, file)
+            if words:
+                log.warning(
+                    "what the broken node printed last",
+                    dataflow=self.name,
+                    node=self._fault.node,
+                    output=words,
+                )
+        shutil.rmtree(file.parent, ignore_errors=True)
 
     async def _detach(self, inbox: Inbox) -> None:
         """Leave a dataflow that is well, before it is stopped.

@@ -36,9 +36,10 @@ STOP_GRACE = 1.0
 LOG_LINES = 20
 """Lines of a log that are shown when something fails."""
 
-_GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
-"""The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that takes a
-dataflow down must not take that time from the audio of the others."""
+GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
+"""The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that starts or
+stops a dataflow must not take that time from the audio of the others. The nodes themselves have
+the daemon's priority: what is lowered cannot be raised again."""
 
 _DIRECTORY = "trio_bridge-dora-"
 _CONNECT_INTERVAL = 0.01
@@ -62,6 +63,7 @@ class Runtime:
         daemon_port: Where a dynamic node attaches.
         mark: Stands at the front of every dataflow name: whose it is.
         zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
+        changing: Held while an instance starts or stops: one at a time, whatever its dataflow.
     """
 
     directory: Path
@@ -72,6 +74,7 @@ class Runtime:
     _env: dict[str, str]
     _coordinator: Child
     _daemon: Child
+    changing: trio.Lock = field(factory=trio.Lock, init=False)
     _failure: str | None = field(default=None, init=False)
     _failed: trio.Event = field(factory=trio.Event, init=False)
 
@@ -105,7 +108,7 @@ class Runtime:
         command = ("start", str(descriptor), "--detach", "--name", name)
         with trio.move_on_after(START_TIMEOUT):
             while True:
-                done = await self._dora(*command)
+                done = await self._dora(*command, gently=True)
                 # The daemon listens for nodes before it has reported to the coordinator.
                 if "daemon connections" not in done.stderr:
                     break
@@ -184,7 +187,7 @@ class Runtime:
         scope.cancel()
 
     async def _dora(self, *args: str, gently: bool = False) -> subprocess.CompletedProcess[str]:
-        command = [*(_GENTLY if gently else ()), self._program, *args]
+        command = [*(GENTLY if gently else ()), self._program, *args]
         with trio.move_on_after(COMMAND_TIMEOUT):
             done = await trio.run_process(
                 command,

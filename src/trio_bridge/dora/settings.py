@@ -8,17 +8,23 @@ from attrs.validators import ge, gt
 
 @frozen
 class DoraSettings:
-    """Which dataflow answers, and how many of it.
+    """Which dataflow answers, and how many of it. The numbers hold for each dataflow.
 
     Attributes:
         dataflow: The name of a dataflow that ships (`voice`, `echo`), or a path to a YAML file.
-        sessions: Sessions that one instance of the dataflow serves at most.
-        instances: How many instances run.
+        sessions: Sessions that share one instance of the dataflow at most; 1: each has its own.
+        warm: Instances with a free place that are kept running. 0: they start on demand.
+        max_instances: Instances there may be; never fewer than `warm`.
+        idle_stop: Seconds that an instance beyond `warm` may be idle before it is stopped.
+        wait_timeout: Seconds that a session waits for a place while one may come.
         startup_timeout: Seconds an instance may take from its start until a ping has come
             back through all of its nodes.
     """
 
     dataflow: str = "voice"
     sessions: int = field(default=200, validator=ge(1))
-    instances: int = field(default=1, validator=ge(1))
+    warm: int = field(default=1, validator=ge(0))
+    max_instances: int = field(default=4, validator=ge(1))
+    idle_stop: float = field(default=60.0, validator=ge(0))
+    wait_timeout: float = field(default=10.0, validator=ge(0))
     startup_timeout: float = field(default=30.0, validator=gt(0))
