@@ -58,11 +58,12 @@ class WebSocketTransport:
     _bytes: ByteStream
     _timing: Timing
     _messages: deque[str | bytes] = field(factory=deque, init=False)
-    _fragments: list[Frame] = field(factory=list, init=False)
+    _opcode: Opcode = field(default=Opcode.TEXT, init=False)
+    _fragments: bytearray = field(factory=bytearray, init=False)
     _lost: TransportClosed | None = field(default=None, init=False)
     _closing: bool = field(default=False, init=False)
     _reading: bool = field(default=False, init=False)
-    _heard: bool = field(default=False, init=False)
+    _heard: trio.Event = field(factory=trio.Event, init=False)
     _over: trio.Event = field(factory=trio.Event, init=False)
     """Set when the peer has hung up or the connection was lost."""
     _writing: bool = field(default=False, init=False)
@@ -114,14 +115,15 @@ class WebSocketTransport:
         it is cancelled or the connection is gone."""
         while True:
             await trio.sleep(self._timing.ping_interval)
-            self._heard = False
+            self._heard = trio.Event()
             try:
                 await self._say(lambda: self._protocol.send_ping(b""))
             except (*_GONE, TransportClosed):
                 return
-            await trio.sleep(self._timing.pong_timeout)
+            with trio.move_on_after(self._timing.pong_timeout) as patience:
+                await self._heard.wait()
             # A peer that is not listened to cannot be heard: it is the session that lags.
-            if self._reading and not self._heard:
+            if patience.cancelled_caught and self._reading:
                 waited = self._timing.pong_timeout
                 await self.close(1011, f"no answer to a ping for {waited:g} s")
                 return
@@ -153,7 +155,7 @@ class WebSocketTransport:
         await self._feed(data)
 
     async def _feed(self, data: bytes) -> None:
-        self._heard = True
+        self._heard.set()
         if data:
             self._protocol.receive_data(data)
         else:
@@ -162,25 +164,33 @@ class WebSocketTransport:
         for frame in self._protocol.events_received():
             if isinstance(frame, Frame):
                 self._take(frame)
-        # Pongs, the answer to a close frame, or what the library found wrong.
-        if not self._writing:
-            await self._write(self._protocol.data_to_send())
+        # Pongs, the answer to a close frame, or what the library found wrong. They are waited
+        # for, so that a peer that only sends cannot pile up answers that it does not read.
+        answers = self._protocol.data_to_send()
+        if answers:
+            await self._turn()
+            await self._write(answers)
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) or self._closing:
             return
+        data = frame.data
         if not frame.fin or frame.opcode is Opcode.CONT:
-            self._fragments.append(frame)
+            # Joined as they come: of empty fragments there may be any number.
+            if frame.opcode is not Opcode.CONT:
+                self._opcode = frame.opcode
+            self._fragments += data
             if not frame.fin:
                 return
-            fragments, self._fragments = self._fragments, []
-            data = b"".join(fragment.data for fragment in fragments)
-            frame = Frame(fragments[0].opcode, data)
-        if frame.opcode is Opcode.BINARY:
-            self._messages.append(bytes(frame.data))
+            data, self._fragments = bytes(self._fragments), bytearray()
+            opcode = self._opcode
+        else:
+            opcode = frame.opcode
+        if opcode is Opcode.BINARY:
+            self._messages.append(bytes(data))
             return
         try:
-            self._messages.append(str(frame.data, "utf-8"))
+            self._messages.append(str(data, "utf-8"))
         except UnicodeDecodeError:
             self._protocol.fail(CloseCode.INVALID_DATA, "a text message that is not UTF-8")
 
@@ -190,12 +200,16 @@ class WebSocketTransport:
         """Have the library make a frame, and write it. One that was begun is written whole, or
         the connection counts as torn."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self._writing:
-            await self._written.park()
+        await self._turn()
         if self._lost is not None or self._bytes.torn:
             raise trio.ClosedResourceError
         frame()
         await self._write(self._protocol.data_to_send())
+
+    async def _turn(self) -> None:
+        """Wait until nobody writes."""
+        while self._writing:
+            await self._written.park()
 
     async def _write(self, chunks: Sequence[bytes]) -> None:
         self._writing = True
@@ -226,8 +240,7 @@ class WebSocketTransport:
     # --- the end ---------------------------------------------------------------------------
 
     async def _shake_hands(self, code: int, reason: str) -> None:
-        while self._writing:
-            await self._written.park()
+        await self._turn()
         # After half a frame a close frame would be read as the frame's other half.
         if self._bytes.torn:
             return
