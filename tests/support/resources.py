@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ async def settled(server: RunningServer, seconds: float = 10.0) -> Resources:
 def count(pid: int, what: str) -> int:
     """Entries of a folder of /proc/PID."""
     return len(list(Path(f"/proc/{pid}/{what}").iterdir()))
+
+
+def mapped_segments(pids: Iterable[int]) -> set[str]:
+    """Shared memory of Dora's transport that processes have in use, by name."""
+    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids]
+    paths = (line.split()[-1] for text in maps for line in text.splitlines())
+    return {Path(path).name for path in paths if path.endswith(".zenoh")}
 
 
 def abandoned_segments() -> set[str]:
