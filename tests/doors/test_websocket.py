@@ -356,6 +356,24 @@ async def test_a_ping_during_the_close_handshake_does_no_harm(door, app):
     assert b"bye" in received
 
 
+async def test_a_client_that_waits_for_our_end_gets_it_at_once(door, app, quick):
+    """It answers the close frame, and leaves it to the server to hang up."""
+
+    async def leave(transport):
+        await transport.close(1001, "bye")
+
+    app.handler = leave
+    patient = evolve(quick.websocket, ping_interval=60, close_timeout=60)
+    port = await door(evolve(quick, websocket=patient))
+    stream, received = await raw(port)
+    async with stream:
+        while b"bye" not in received:
+            received += await stream.receive_some()
+        await stream.send_all(frame(8, struct.pack("!H", 1001)))
+        with trio.fail_after(3):
+            await app.done.wait()
+
+
 async def test_an_app_that_fails_closes_1011(door, app):
     """A surprise behind the door ends that connection with a code, and no other."""
 

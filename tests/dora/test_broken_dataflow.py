@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.support.resources import mapped_segments
 
 from trio_bridge.dora.backend import open_dora_backend
 from trio_bridge.dora.lifetime import wait_ended
 from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.teardown import KILL_INTERVAL, SHARED_MEMORY
+from trio_bridge.dora.shared_memory import SHARED_MEMORY, mapped_segments
+from trio_bridge.dora.teardown import KILL_INTERVAL
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +38,7 @@ async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Sig
             assert len(pids) == 4
             # Its nodes' and the bridge's own for it; what others on this machine make and
             # leave meanwhile is theirs.
-            made = mapped_segments([*pids.values(), os.getpid()]) - before
+            made = set().union(*map(mapped_segments, [*pids.values(), os.getpid()])) - before
             assert made
             ended: list[tuple[str, float]] = []
 

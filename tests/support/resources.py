@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import urllib.request
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import trio
 from attrs import frozen
 
 from tests.support.server import RunningServer, children_of, resident_mb
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Dora's transport keeps its segments
+from trio_bridge.dora.shared_memory import SHARED_MEMORY
 
 
 @frozen
@@ -61,13 +59,6 @@ async def settled(server: RunningServer, seconds: float = 10.0) -> Resources:
 def count(pid: int, what: str) -> int:
     """Entries of a folder of /proc/PID."""
     return len(list(Path(f"/proc/{pid}/{what}").iterdir()))
-
-
-def mapped_segments(pids: Iterable[int]) -> set[str]:
-    """Shared memory of Dora's transport that processes have in use, by name."""
-    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids]
-    paths = (line.split()[-1] for text in maps for line in text.splitlines())
-    return {Path(path).name for path in paths if path.endswith(".zenoh")}
 
 
 def abandoned_segments() -> set[str]:

@@ -34,6 +34,10 @@ MAX_MESSAGE = 21 * 1024 * 1024
 """Bytes in one message. An audio append may hold 15 MiB, which is 20 MiB in base64; the rest
 is for the JSON around it."""
 
+HANG_UP_PATIENCE = 0.1
+"""Seconds that a peer which has answered our close frame has to hang up before we do. Nothing
+may follow its answer, so that our end cannot turn into a reset."""
+
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, InvalidState)
 """What stands for a connection that is no more: the stream's exceptions, and the library's for
 a frame that may not be sent any more."""
@@ -66,6 +70,8 @@ class WebSocketTransport:
     _heard: trio.Event = field(factory=trio.Event, init=False)
     _over: trio.Event = field(factory=trio.Event, init=False)
     """Set when the peer has hung up or the connection was lost."""
+    _answered: trio.Event = field(factory=trio.Event, init=False)
+    """Set when the peer has said its close frame, or is over."""
     _writing: bool = field(default=False, init=False)
     _written: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -148,7 +154,7 @@ class WebSocketTransport:
         try:
             data = await self._bytes.read()
         except _GONE:
-            self._over.set()
+            self._end()
             raise
         finally:
             self._reading = False
@@ -160,7 +166,9 @@ class WebSocketTransport:
             self._protocol.receive_data(data)
         else:
             self._protocol.receive_eof()
-            self._over.set()
+            self._end()
+        if self._protocol.close_rcvd is not None:
+            self._answered.set()
         for frame in self._protocol.events_received():
             if isinstance(frame, Frame):
                 self._take(frame)
@@ -170,6 +178,10 @@ class WebSocketTransport:
         if answers:
             await self._turn()
             await self._write(answers)
+
+    def _end(self) -> None:
+        self._over.set()
+        self._answered.set()
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) or self._closing:
@@ -249,9 +261,15 @@ class WebSocketTransport:
             await self._write(self._protocol.data_to_send())
         # A socket closed with unread bytes resets the connection, and the reset may overtake
         # what was written last: so the peer is read until it hangs up.
-        while not self._over.is_set():
+        await self._read_until(self._answered)
+        # Some clients wait for our end to close first, though ours has said that it ends.
+        with trio.move_on_after(HANG_UP_PATIENCE):
+            await self._read_until(self._over)
+
+    async def _read_until(self, event: trio.Event) -> None:
+        while not event.is_set():
             if self._reading:
-                await self._over.wait()
+                await event.wait()
             else:
                 await self._read()
 
