@@ -1,4 +1,5 @@
 import base64
+import gc
 import socket
 import struct
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ import pytest
 import trio
 from attrs import evolve
 from trio_websocket import ConnectionClosed, wrap_client_stream
+from websockets.frames import Frame
 
 from trio_bridge.doors.exchange import BadRequest, HttpRequest
 from trio_bridge.doors.handshake import check_handshake
@@ -231,6 +233,61 @@ async def test_a_message_in_fragments_with_a_ping_between(door):
     assert received == b"\x8a\x04ping" + b"\x81\x06onetwo"
 
 
+async def test_empty_fragments_do_not_pile_up(door, app):
+    """A message may have any number of them, and none is kept."""
+    port = await door()
+    stream, received = await raw(port, b"\x01\x81" + bytes(4) + b"a")
+    async with stream:
+        for _ in range(20):
+            await stream.send_all((b"\x00\x80" + bytes(4)) * 1000)
+        await stream.send_all(frame(9, b"read so far"))
+        with trio.fail_after(5):
+            while b"read so far" not in received:
+                received += await stream.receive_some()
+            assert sum(isinstance(each, Frame) for each in gc.get_objects()) < 100
+            await stream.send_all(frame(0, b"z"))
+            while b"\x81\x02az" not in received:
+                received += await stream.receive_some()
+
+
+async def test_a_ping_goes_out_each_interval(door, app):
+    """A peer that answers is asked again after an interval; the pong's timeout adds nothing."""
+    port = await door()
+    pings = 0
+    stream, received = await raw(port)
+    async with stream:
+        with trio.move_on_after(0.75):
+            while True:
+                pings += received.count(b"\x89\x00")
+                if received:
+                    await stream.send_all(frame(10))
+                received = await stream.receive_some()
+    assert 5 <= pings <= 8
+
+
+async def test_pongs_for_a_peer_that_does_not_read_do_not_pile_up(door, app, quick):
+    """While a message waits for room, pings are left unread."""
+    transports = []
+
+    async def talk_much(transport):
+        transports.append(transport)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.receive)
+            while True:
+                await transport.send(b"x" * 1_000_000)
+
+    app.handler = talk_much
+    calm = evolve(quick.websocket, ping_interval=60, send_timeout=5)
+    port = await door(evolve(quick, websocket=calm))
+    stream, _ = await raw(port)
+    async with stream:
+        with trio.move_on_after(1.0):
+            while True:
+                await stream.send_all(frame(9, b"p" * 125) * 100)
+        # One read's worth.
+        assert len(transports[0]._protocol.writes) < 600
+
+
 async def test_text_that_is_not_utf8_closes_1007(door, app):
     """Even when the bad byte is spread over fragments."""
     port = await door()
@@ -297,6 +354,24 @@ async def test_a_ping_during_the_close_handshake_does_no_harm(door, app):
             async for chunk in stream:
                 received += chunk
     assert b"bye" in received
+
+
+async def test_a_client_that_waits_for_our_end_gets_it_at_once(door, app, quick):
+    """It answers the close frame, and leaves it to the server to hang up."""
+
+    async def leave(transport):
+        await transport.close(1001, "bye")
+
+    app.handler = leave
+    patient = evolve(quick.websocket, ping_interval=60, close_timeout=60)
+    port = await door(evolve(quick, websocket=patient))
+    stream, received = await raw(port)
+    async with stream:
+        while b"bye" not in received:
+            received += await stream.receive_some()
+        await stream.send_all(frame(8, struct.pack("!H", 1001)))
+        with trio.fail_after(3):
+            await app.done.wait()
 
 
 async def test_an_app_that_fails_closes_1011(door, app):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.support.resources import mapped_segments
+from tests.support.resources import all_segments, segments_of
 
 from trio_bridge.dora.backend import open_dora_backend
 from trio_bridge.dora.descriptor import find_dataflow, read_descriptor
@@ -38,7 +38,7 @@ async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Sig
             pids = dict(instance.pids)
             assert len(pids) == 4
             others = {runtime._daemon.pid, *echo.instances[0].pids.values()}
-            segments = mapped_segments(pids.values()) - mapped_segments(others)
+            segments = segments_of(pids.values()) - segments_of(others)
             assert segments
             ended: list[tuple[str, float]] = []
 
@@ -58,7 +58,7 @@ async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Sig
             assert times[-1] - times[0] > KILL_INTERVAL * 0.75
             # The bridge lets go of the last one a moment after it has left the dataflow.
             with trio.fail_after(5):
-                while any(Path(path).exists() for path in segments):  # noqa: ASYNC110
+                while segments & all_segments():  # noqa: ASYNC110  it tells nobody
                     await trio.sleep(0.02)
 
 

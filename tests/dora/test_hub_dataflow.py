@@ -43,7 +43,9 @@ FRAME = 320
 
 @asynccontextmanager
 async def backend(folder: Path) -> AsyncGenerator[DoraBackend, None]:
-    async with open_dora_backend(DoraSettings(str(write_dataflow(folder)))) as opened:
+    # One instance, so that the next session meets what the last one left.
+    settings = DoraSettings(str(write_dataflow(folder)), max_instances=1)
+    async with open_dora_backend(settings) as opened:
         yield opened
 
 
@@ -171,13 +173,13 @@ async def test_turns_by_the_monitor_and_by_the_client(tmp_path: Path) -> None:
 @pytest.mark.parametrize("node", ["primespeech", "maas-client"])
 async def test_a_node_that_dies_ends_the_session(tmp_path: Path, node: str) -> None:
     async with backend(tmp_path) as opened, opened.session("one") as session:
-        pid = opened.instances[0].pids[node]
-        os.kill(pid, signal.SIGKILL)
+        broken = opened.instances[0]
+        os.kill(broken.pids[node], signal.SIGKILL)
         lost = (await until(session, BackendLost))[-1]
         assert isinstance(lost, BackendLost)
         assert node in lost.failure.message
         with trio.fail_after(5):
-            while opened.instances:  # noqa: ASYNC110  it tells nobody
+            while broken in opened.instances:  # noqa: ASYNC110  it tells nobody
                 await trio.sleep(0.02)
 
 
@@ -190,9 +192,10 @@ async def flood(session: BackendSession) -> None:
 async def test_a_hung_monitor_is_given_up_before_it_blocks_the_bridge(tmp_path: Path) -> None:
     """Dora would block at 4,000 messages, interpreter lock in hand."""
     async with backend(tmp_path) as opened, opened.session("one") as session:
-        os.kill(opened.instances[0].pids["speech-monitor"], signal.SIGSTOP)
+        broken = opened.instances[0]
+        os.kill(broken.pids["speech-monitor"], signal.SIGSTOP)
         with pytest.raises(BackendBroken, match="'speech-monitor' has left 1001 messages"):
             await flood(session)
         with trio.fail_after(5):
-            while opened.instances:  # noqa: ASYNC110  it tells nobody
+            while broken in opened.instances:  # noqa: ASYNC110  it tells nobody
                 await trio.sleep(0.02)

@@ -1,6 +1,7 @@
 """The load generator as a user runs it, against a server and against one that errs."""
 
 import json
+import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.support.server import children_of, is_running, wait_until
 
 LOOPBACK = Path(__file__).parents[1] / "support" / "loopback.py"
 
@@ -83,6 +85,19 @@ async def test_a_server_that_errs_fails(fault, fail, why):
     assert status == 1
     assert len(found[0]["failures"]) >= fail
     assert any(why in failure["why"] for failure in found[0]["failures"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_killed_generator_leaves_nothing(how):
+    """Its server and its workers end with it."""
+    command = [sys.executable, "-m", "trio_bridge", "bench", "--sessions", "2"]
+    process = await trio.lowlevel.open_process(command, stderr=subprocess.DEVNULL)
+    # The server, its runtime's two processes, the echo node, and a worker.
+    await wait_until(lambda: len(children_of(process.pid)) >= 5)
+    children = children_of(process.pid)
+    process.send_signal(how)
+    await process.wait()
+    await wait_until(lambda: not any(is_running(pid) for pid in children))
 
 
 async def test_nobody_there_is_a_failure():

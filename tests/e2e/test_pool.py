@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import trio
 from tests.support.client import Client, connected
-from tests.support.resources import health, mapped_segments
+from tests.support.resources import all_segments, health, segments_of
 from tests.support.server import (
     RunningServer,
     children_of,
@@ -47,8 +47,8 @@ def nodes(server: RunningServer) -> set[int]:
 
 def orphans(server: RunningServer, segments: set[str]) -> set[str]:
     """Those of some segments that are still there, though the server uses them no more."""
-    used = mapped_segments({server.process.pid, *children_of(server.process.pid)})
-    return {segment for segment in segments - used if Path(segment).exists()}
+    used = segments_of({server.process.pid, *children_of(server.process.pid)})
+    return (segments - used) & all_segments()
 
 
 async def answered(client: Client) -> None:
@@ -75,7 +75,7 @@ async def test_the_only_instance_breaks(
     async with running_server(tmp_path / "log", "--dataflow", dataflow, env=settings) as server:
         before = node_processes(server)
         programs = sorted(map(command, nodes(server)))
-        segments = mapped_segments(before)
+        segments = segments_of(before)
         assert segments
         (pid,) = (pid for pid in before if command(pid).endswith(f".{node}"))
         ended: list[tuple[int, str]] = []

@@ -13,8 +13,7 @@ import trio
 from attrs import frozen
 
 from tests.support.server import RunningServer, children_of, resident_mb
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Dora's transport keeps its segments
+from trio_bridge.dora.shared_memory import SHARED_MEMORY, mapped_segments
 
 
 @frozen
@@ -28,10 +27,14 @@ class Resources:
     node_sessions: int
 
 
-def mapped_segments(pids: Iterable[int]) -> set[str]:
-    """The segments of Dora's shared memory that processes have in use, as paths."""
-    maps = [Path(f"/proc/{pid}/maps").read_text() for pid in pids]
-    return {line.split()[-1] for text in maps for line in text.splitlines() if ".zenoh" in line}
+def segments_of(pids: Iterable[int]) -> set[str]:
+    """Shared memory of Dora's transport that processes use, by name."""
+    return {segment for pid in pids for segment in mapped_segments(pid)}
+
+
+def all_segments() -> set[str]:
+    """Shared memory of Dora's transport on this machine, by name."""
+    return {path.name for path in SHARED_MEMORY.glob("*.zenoh")}
 
 
 def health(server: RunningServer) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -12,6 +13,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.bench.plan import Plan
+from trio_bridge.dora.lifetime import before_exec, wait_ended
 from trio_bridge.errors import BridgeError
 
 READY = b"listening on "
@@ -44,18 +46,28 @@ async def started_server(
     """
     command = [sys.executable, "-m", "trio_bridge", "--port", "0", *arguments]
     with log.open("wb") as stderr:
-        process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
+        # Not with Trio's own means, which fork in a thread that ends: a server must not
+        # outlive a generator that is killed. (Workers end when their pipes do.)
+        process = subprocess.Popen(  # noqa: ASYNC220, S603  # a ms; the command is ours
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            preexec_fn=before_exec,  # noqa: PLW1509  # one system call, no locks
         )
-    async with _ended(process):
-        yield await _address(process, log), process.pid
+    with process:
+        assert process.stdout is not None  # noqa: S101
+        async with (
+            _ended(process),
+            trio.lowlevel.FdStream(os.dup(process.stdout.fileno())) as out,
+        ):
+            yield await _address(out, log), process.pid
 
 
-async def _address(process: trio.Process, log: Path) -> str:
+async def _address(output: trio.abc.ReceiveStream, log: Path) -> str:
     said = b""
     with trio.move_on_after(START_TIMEOUT):
-        assert process.stdout is not None  # noqa: S101
-        async for chunk in process.stdout:
+        async for chunk in output:
             said += chunk
             for line in said.splitlines(keepends=True):
                 if line.startswith(READY) and line.endswith(b"\n"):
@@ -127,7 +139,7 @@ async def started_worker(saved: Path) -> AsyncGenerator[WorkerProcess, None]:
 
 
 @asynccontextmanager
-async def _ended(process: trio.Process) -> AsyncGenerator[None, None]:
+async def _ended(process: trio.Process | subprocess.Popen[bytes]) -> AsyncGenerator[None, None]:
     """Stops a process on the way out, gently at first."""
     try:
         yield
@@ -135,6 +147,6 @@ async def _ended(process: trio.Process) -> AsyncGenerator[None, None]:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_TIMEOUT):
             if process.poll() is None:
                 process.terminate()
-            await process.wait()
+                await wait_ended(process.pid)
         if process.poll() is None:
             process.kill()

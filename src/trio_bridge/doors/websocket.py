@@ -34,6 +34,10 @@ MAX_MESSAGE = 21 * 1024 * 1024
 """Bytes in one message. An audio append may hold 15 MiB, which is 20 MiB in base64; the rest
 is for the JSON around it."""
 
+HANG_UP_PATIENCE = 0.1
+"""Seconds that a peer which has answered our close frame has to hang up before we do. Nothing
+may follow its answer, so that our end cannot turn into a reset."""
+
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, InvalidState)
 """What stands for a connection that is no more: the stream's exceptions, and the library's for
 a frame that may not be sent any more."""
@@ -58,13 +62,16 @@ class WebSocketTransport:
     _bytes: ByteStream
     _timing: Timing
     _messages: deque[str | bytes] = field(factory=deque, init=False)
-    _fragments: list[Frame] = field(factory=list, init=False)
+    _opcode: Opcode = field(default=Opcode.TEXT, init=False)
+    _fragments: bytearray = field(factory=bytearray, init=False)
     _lost: TransportClosed | None = field(default=None, init=False)
     _closing: bool = field(default=False, init=False)
     _reading: bool = field(default=False, init=False)
-    _heard: bool = field(default=False, init=False)
+    _heard: trio.Event = field(factory=trio.Event, init=False)
     _over: trio.Event = field(factory=trio.Event, init=False)
     """Set when the peer has hung up or the connection was lost."""
+    _answered: trio.Event = field(factory=trio.Event, init=False)
+    """Set when the peer has said its close frame, or is over."""
     _writing: bool = field(default=False, init=False)
     _written: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -114,14 +121,15 @@ class WebSocketTransport:
         it is cancelled or the connection is gone."""
         while True:
             await trio.sleep(self._timing.ping_interval)
-            self._heard = False
+            self._heard = trio.Event()
             try:
                 await self._say(lambda: self._protocol.send_ping(b""))
             except (*_GONE, TransportClosed):
                 return
-            await trio.sleep(self._timing.pong_timeout)
+            with trio.move_on_after(self._timing.pong_timeout) as patience:
+                await self._heard.wait()
             # A peer that is not listened to cannot be heard: it is the session that lags.
-            if self._reading and not self._heard:
+            if patience.cancelled_caught and self._reading:
                 waited = self._timing.pong_timeout
                 await self.close(1011, f"no answer to a ping for {waited:g} s")
                 return
@@ -146,41 +154,55 @@ class WebSocketTransport:
         try:
             data = await self._bytes.read()
         except _GONE:
-            self._over.set()
+            self._end()
             raise
         finally:
             self._reading = False
         await self._feed(data)
 
     async def _feed(self, data: bytes) -> None:
-        self._heard = True
+        self._heard.set()
         if data:
             self._protocol.receive_data(data)
         else:
             self._protocol.receive_eof()
-            self._over.set()
+            self._end()
+        if self._protocol.close_rcvd is not None:
+            self._answered.set()
         for frame in self._protocol.events_received():
             if isinstance(frame, Frame):
                 self._take(frame)
-        # Pongs, the answer to a close frame, or what the library found wrong.
-        if not self._writing:
-            await self._write(self._protocol.data_to_send())
+        # Pongs, the answer to a close frame, or what the library found wrong. They are waited
+        # for, so that a peer that only sends cannot pile up answers that it does not read.
+        answers = self._protocol.data_to_send()
+        if answers:
+            await self._turn()
+            await self._write(answers)
+
+    def _end(self) -> None:
+        self._over.set()
+        self._answered.set()
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) or self._closing:
             return
+        data = frame.data
         if not frame.fin or frame.opcode is Opcode.CONT:
-            self._fragments.append(frame)
+            # Joined as they come: of empty fragments there may be any number.
+            if frame.opcode is not Opcode.CONT:
+                self._opcode = frame.opcode
+            self._fragments += data
             if not frame.fin:
                 return
-            fragments, self._fragments = self._fragments, []
-            data = b"".join(fragment.data for fragment in fragments)
-            frame = Frame(fragments[0].opcode, data)
-        if frame.opcode is Opcode.BINARY:
-            self._messages.append(bytes(frame.data))
+            data, self._fragments = bytes(self._fragments), bytearray()
+            opcode = self._opcode
+        else:
+            opcode = frame.opcode
+        if opcode is Opcode.BINARY:
+            self._messages.append(bytes(data))
             return
         try:
-            self._messages.append(str(frame.data, "utf-8"))
+            self._messages.append(str(data, "utf-8"))
         except UnicodeDecodeError:
             self._protocol.fail(CloseCode.INVALID_DATA, "a text message that is not UTF-8")
 
@@ -190,12 +212,16 @@ class WebSocketTransport:
         """Have the library make a frame, and write it. One that was begun is written whole, or
         the connection counts as torn."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self._writing:
-            await self._written.park()
+        await self._turn()
         if self._lost is not None or self._bytes.torn:
             raise trio.ClosedResourceError
         frame()
         await self._write(self._protocol.data_to_send())
+
+    async def _turn(self) -> None:
+        """Wait until nobody writes."""
+        while self._writing:
+            await self._written.park()
 
     async def _write(self, chunks: Sequence[bytes]) -> None:
         self._writing = True
@@ -226,8 +252,7 @@ class WebSocketTransport:
     # --- the end ---------------------------------------------------------------------------
 
     async def _shake_hands(self, code: int, reason: str) -> None:
-        while self._writing:
-            await self._written.park()
+        await self._turn()
         # After half a frame a close frame would be read as the frame's other half.
         if self._bytes.torn:
             return
@@ -236,9 +261,15 @@ class WebSocketTransport:
             await self._write(self._protocol.data_to_send())
         # A socket closed with unread bytes resets the connection, and the reset may overtake
         # what was written last: so the peer is read until it hangs up.
-        while not self._over.is_set():
+        await self._read_until(self._answered)
+        # Some clients wait for our end to close first, though ours has said that it ends.
+        with trio.move_on_after(HANG_UP_PATIENCE):
+            await self._read_until(self._over)
+
+    async def _read_until(self, event: trio.Event) -> None:
+        while not event.is_set():
             if self._reading:
-                await self._over.wait()
+                await event.wait()
             else:
                 await self._read()
 

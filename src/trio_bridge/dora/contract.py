@@ -8,9 +8,8 @@ each other. `docs/dora-contract.md` explains each field to somebody who writes a
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
-import attrs
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
@@ -148,7 +147,6 @@ class Ack:
 
 
 Row = Listen | Request | Cancel | Credit | Speech | Segment | Transcript | Answer | Ack
-RowT = TypeVar("RowT", bound=attrs.AttrsInstance)
 
 ROWS: dict[str, type[Any]] = {
     "listen": Listen,

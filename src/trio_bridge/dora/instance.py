@@ -23,7 +23,8 @@ from trio_bridge.dora.link import EventLine, SessionLink
 from trio_bridge.dora.liveness import Fault, Liveness
 from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Notice, Outbox, Ping, Stopped
 from trio_bridge.dora.runtime import Runtime
-from trio_bridge.dora.teardown import kill_one_by_one, remove_unheld_segments
+from trio_bridge.dora.shared_memory import remove_unheld_segments
+from trio_bridge.dora.teardown import kill_one_by_one
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
 from trio_bridge.messages import Failure
 

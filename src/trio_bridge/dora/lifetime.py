@@ -39,7 +39,9 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _before_exec() -> None:
+def before_exec() -> None:
+    """For `preexec_fn`: have the kernel kill the new process when the thread that forks ends.
+    It must not be one of Trio's: those end when they have been idle for a while."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -82,7 +84,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_before_exec,  # noqa: PLW1509  # one system call, no locks
+                preexec_fn=before_exec,  # noqa: PLW1509  # one system call, no locks
             )
         return cls(name, popen)
 

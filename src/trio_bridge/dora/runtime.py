@@ -21,7 +21,8 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.lifetime import Child, ProcessId, child_of, children_of
+from trio_bridge.dora.lifetime import Child, ProcessId, child_of, children_of, wait_ended
+from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import DataflowError, RuntimeFailed
 
 START_TIMEOUT = 10.0
@@ -206,10 +207,13 @@ class Runtime:
     async def close(self) -> None:
         """End coordinator and daemon, and whatever nodes are left."""
         left = self.nodes()
-        await self._daemon.stop()
-        await self._coordinator.stop()
-        for node in left:
-            node.kill()
+        with trio.CancelScope(shield=True):
+            await self._daemon.stop()
+            await self._coordinator.stop()
+            for node in left:
+                node.kill()
+                await wait_ended(node.pid)
+            await leave_none()
 
 
 @asynccontextmanager

@@ -168,13 +168,6 @@ def invalid_value(param: str, value: Any, supported: Sequence[str]) -> ProtocolE
     )
 
 
-def unsupported_value(param: str, value: Any, why: str) -> ProtocolError:
-    """The protocol knows this value, and this server cannot serve it; `why` is a sentence."""
-    return ProtocolError(
-        f"Unsupported value: {_quoted(value)}. {why}", code="unsupported_value", param=param
-    )
-
-
 def invalid_combination(
     param: str, values: Sequence[str], supported: Sequence[Sequence[str]]
 ) -> ProtocolError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
-from trio_bridge.dora.teardown import remove_unheld_segments
+from trio_bridge.dora.shared_memory import remove_unheld_segments
 
 
 def test_only_what_nobody_holds_is_removed(tmp_path: Path) -> None:
