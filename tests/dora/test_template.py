@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_bridge.dora.descriptor import examine, find_dataflow, read_descriptor
-from trio_bridge.dora.template import SESSION_VALUES, VALUE, fill, find_values
+from trio_bridge.dora.settings import SESSION_VALUES, VALUE
+from trio_bridge.dora.template import fill, find_values
 from trio_bridge.errors import DataflowError
 
 PLACEHOLDER = "{{ session.language }}"
@@ -94,7 +95,8 @@ def test_a_value_stays_data(values: dict[str, str]) -> None:
     """Whatever it holds, the YAML that Dora reads has it in that variable alone."""
     env = {name.upper(): f"<{{{{ session.{name} }}}}>" for name in values}
     document = echo(env=env)
-    assert find_values(document, problems := []) == set(values)
+    problems: list[DataflowError] = []
+    assert find_values(document, problems) == set(values)
     assert not problems
     again = yaml.safe_load(yaml.safe_dump(fill(document, values), allow_unicode=True))
     expected = echo(env={name.upper(): f"<{value}>" for name, value in values.items()})

@@ -51,7 +51,8 @@ class Handshake:
 
     @property
     def wishes(self) -> dict[str, str]:
-        """What the backend may be chosen by, under the names of `dora.template`."""
+        """What the backend may be chosen by, under the names of
+        `dora.settings.SESSION_VALUES`."""
         transcription = self.config.transcription or {}
         turns = self.config.turn_detection
         return {

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from attrs import field, frozen
 from attrs.validators import ge, gt
+
+SESSION_VALUES: Final = ("language", "model", "recognition_model", "turn_detection", "voice")
+"""What a session can have a say in: the language that is spoken, the model asked for, the model
+that transcribes, how turns are detected, and the voice."""
+
+VALUE = re.compile(r"[\w.:+-]{1,64}")
+"""What a value may look like. `$`, for one, would be read again by Dora."""
 
 
 @frozen

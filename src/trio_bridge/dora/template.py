@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from trio_bridge.dora.node_entry import hint
+from trio_bridge.dora.settings import SESSION_VALUES
 from trio_bridge.errors import DataflowError
-
-SESSION_VALUES: Final = ("language", "model", "recognition_model", "turn_detection", "voice")
-"""What a session can have a say in: the language that is spoken, the model asked for, the model
-that transcribes, how turns are detected, and the voice."""
 
 Values: TypeAlias = Mapping[str, str]
 """Names of `SESSION_VALUES` → their values."""
-
-VALUE = re.compile(r"[\w.:+-]{1,64}")
-"""What a value may look like. `$`, for one, would be read again by Dora."""
 
 _PLACEHOLDER = re.compile(r"\{\{\s*session\.(\w+)\s*\}\}")
 _OPENING = re.compile(r"\{\{\s*session\b")
