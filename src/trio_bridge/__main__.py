@@ -126,8 +126,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument(
-        "--url", metavar="WS", help="a running server with the echo dataflow (one is started)"
+        "--scenario",
+        choices=("echo", "voice"),
+        default="echo",
+        help="sessions that hear themselves, or that converse (echo)",
     )
+    bench.add_argument(
+        "--url", metavar="WS", help="a running server with that dataflow (one is started)"
+    )
+    bench.add_argument(
+        "--ca", type=Path, metavar="FILE.pem", help="certificates to trust, at a wss:// URL"
+    )
+    bench.add_argument("--key", default="", help="API key to send")
     bench.add_argument(
         "--sessions",
         type=_counts,
@@ -135,12 +145,41 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         metavar="N[,N…]",
         help="how many talk at once; several numbers: one run each (10)",
     )
-    bench.add_argument("--frame-ms", type=int, choices=(20, 40, 100), default=40, help="(40)")
     bench.add_argument(
-        "--seconds", type=_not_negative, default=20.0, help="how long is measured (20)"
+        "--ramp",
+        action="store_true",
+        help="more and more sessions, from the first number on, until they do not hold",
     )
     bench.add_argument(
-        "--ramp", type=_not_negative, help="seconds over which sessions join (0.02 for each)"
+        "--bound",
+        type=_milliseconds,
+        metavar="20ms",
+        help="the p99 that holds in a ramp (echo: 20ms, voice: 500ms)",
+    )
+    bench.add_argument("--frame-ms", type=int, choices=(20, 40, 100), default=40, help="(40)")
+    bench.add_argument(
+        "--seconds", type=_positive, default=20.0, help="how long is measured (20)"
+    )
+    bench.add_argument(
+        "--connects-per-second",
+        type=_positive,
+        default=50.0,
+        metavar="N",
+        help="how fast sessions join (50)",
+    )
+    bench.add_argument(
+        "--speech",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="what is said in the voice scenario (sentences in a synthetic voice)",
+    )
+    bench.add_argument(
+        "--barge-in",
+        type=_whole,
+        default=2,
+        metavar="K",
+        help="every K turns a session interrupts an answer; 0: never (2)",
     )
     bench.add_argument(
         "--workers",
@@ -169,6 +208,25 @@ def _counts(words: str) -> tuple[int, ...]:
     if min(counts) < 1:
         raise ValueError
     return counts
+
+
+def _positive(word: str) -> float:
+    if (number := _not_negative(word)) == 0:
+        raise ValueError
+    return number
+
+
+def _whole(word: str) -> int:
+    if (number := int(word)) < 0:
+        raise ValueError
+    return number
+
+
+def _milliseconds(word: str) -> float:
+    """`20ms`, `0.5s`, or a number of milliseconds."""
+    if word.endswith("ms"):
+        return _positive(word.removesuffix("ms"))
+    return _positive(word.removesuffix("s")) * (1000 if word.endswith("s") else 1)
 
 
 def _not_negative(word: str) -> float:

@@ -23,10 +23,23 @@ def test_frames_have_masks_of_their_own():
     [
         ("http://127.0.0.1:1/", "no WebSocket address"),
         ("ws://127.0.0.1:none/", "no WebSocket address"),
-        ("wss://127.0.0.1:1/", "not wss://"),
     ],
 )
 def test_an_address_it_cannot_call_is_refused(url, why):
     """Before anything is started."""
     with pytest.raises(ConnectionFailed, match=why):
         Address.of(url)
+
+
+def test_certificates_that_are_none_are_refused(tmp_path):
+    """Before anything is started, too."""
+    nothing = tmp_path / "ca.pem"
+    nothing.write_text("hello")
+    for ca in (nothing, tmp_path / "missing.pem"):
+        with pytest.raises(ConnectionFailed, match="no certificates in PEM"):
+            Address.of("wss://127.0.0.1:1/", ca)
+
+
+def test_a_key_is_not_shown():
+    """In no message, and in no traceback."""
+    assert "secret" not in repr(Address.of("ws://127.0.0.1:1/", key="secret"))

@@ -1,4 +1,5 @@
 import pytest
+from attrs import evolve
 
 from trio_bridge.bench.plan import Plan, Tally
 from trio_bridge.bench.report import lines
@@ -20,6 +21,8 @@ PLAN = Plan(
 def test_a_plan_arrives_as_it_was_sent():
     """A worker gets it as a line."""
     assert Plan.load(PLAN.dump()) == PLAN
+    voice = evolve(PLAN, scenario="voice", heard=(("hello", "hullo"), ("good bye",)))
+    assert Plan.load(voice.dump()) == voice
 
 
 def test_tallies_add_up(tmp_path):
@@ -28,11 +31,13 @@ def test_tallies_add_up(tmp_path):
     for number in (1, 2):
         tally = Tally(added=[0.25 * number], created=[0.5], underruns=number, finished=1)
         tally.fail(number, "the connection broke")
+        tally.heard.append((number, "hello", "You said: hello."))
         tally.save(tmp_path / "worker.npz")
         total.add_saved(tmp_path / "worker.npz")
     assert total.added == [0.25, 0.5]
     assert total.created == [0.5, 0.5]
     assert (total.underruns, total.finished) == (3, 2)
+    assert total.heard[1] == (2, "hello", "You said: hello.")
     assert total.failures == [(1, "the connection broke"), (2, "the connection broke")]
 
 

@@ -27,3 +27,13 @@ def test_an_underrun_stops_the_player_until_audio_comes():
     assert player.arrived(10.24, 0.04) == pytest.approx(0.06)
     assert player.underruns == 1
     assert player.stalled == pytest.approx(0.1)
+
+
+def test_it_ends_when_everything_has_been_played():
+    """What it keeps in hand at first is played later."""
+    player = Playout(0.06)
+    assert player.ends == 0
+    player.arrived(10.0, 2.0)
+    assert player.ends == pytest.approx(12.06)
+    player.arrived(13.0, 1.0)
+    assert player.ends == pytest.approx(14.0)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.support.server import children_of, is_running, wait_until
+import trustme
+from tests.support.server import children_of, is_running, running_server, wait_until
 
+SAMPLES = Path(__file__).parents[1] / "audio_samples"
 LOOPBACK = Path(__file__).parents[1] / "support" / "loopback.py"
 
 pytestmark = pytest.mark.e2e
@@ -50,6 +52,63 @@ async def test_the_echo_dataflow_gives_every_sample_back():
         assert run["frames"] >= run["sessions"] * 40
         assert 0 < run["added_delay_ms"]["p50"] < 1000
         assert {"bridge", "echo", "dora daemon"} <= set(run["processes"])
+
+
+async def test_conversations_with_the_voice_dataflow():
+    """Recordings are heard as when spoken alone, answered, and answers interrupted."""
+    speech = [SAMPLES / "go_forward_ten_meters.wav", SAMPLES / "sense_and_sensibility_0930.wav"]
+    status, (found,) = await bench(
+        *("--scenario", "voice", "--sessions", "2", "--seconds", "3", "--barge-in", "1"),
+        *("--speech", *map(str, speech)),
+    )
+    assert found["failures"] == []
+    assert status == 0
+    assert found["finished"] == 2
+    assert found["turns"] >= 2
+    assert 0 < found["answer_beyond_silence_ms"]["p50"] < 20_000
+    assert found["barge_ins"] >= 1
+    assert {"bridge", "asr", "tts", "chat", "speech_monitor"} <= set(found["processes"])
+
+
+async def test_a_ramp_ends_where_the_bound_is():
+    """No server adds less than a microsecond, and none a minute."""
+    async with loopback("honest") as place:
+        common = ("--url", f"ws{place}/v1/realtime", "--look-ahead-ms", "0", "--ramp")
+        short = ("--seconds", "0.5", "--connects-per-second", "500")
+        status, found = await bench(*common, *short, "--sessions", "2", "--bound", "0.001ms")
+        assert status == 1
+        assert found["highest"]["sessions"] == 0
+        assert [step["sessions"] for step in found["steps"]] == [2, 1]
+        assert not any(step["held"] for step in found["steps"])
+
+
+async def test_a_storm_of_sessions_that_connect():
+    """Each is timed."""
+    async with loopback("honest") as place:
+        status, (found,) = await bench(
+            *("--url", f"ws{place}/v1/realtime", "--look-ahead-ms", "0", "--sessions", "50"),
+            *("--seconds", "1", "--connects-per-second", "100", "--frame-ms", "100"),
+        )
+    assert status == 0
+    assert found["finished"] == 50
+    assert 0 < found["created_ms"]["p50"] <= found["created_ms"]["p99"]
+
+
+async def test_tls_and_a_key(tmp_path):
+    """An authority that is not trusted is told so; with its file all is well."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate = str(tmp_path / "server.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    tls = ("--dataflow", "echo", "--tls-cert", certificate)
+    async with running_server(tmp_path / "log", *tls) as server:
+        url = ("--url", server.ws_url, "--sessions", "2", "--seconds", "1", "--key", "any")
+        status, (found,) = await bench(*url, "--ca", str(tmp_path / "ca.pem"))
+        assert found["failures"] == []
+        assert (status, found["finished"]) == (0, 2)
+        status, (found,) = await bench(*url)
+        assert status == 1
+        assert "certificate is not trusted" in found["failures"][0]["why"]
 
 
 @pytest.mark.parametrize("frame_ms", ["20", "40", "100"])

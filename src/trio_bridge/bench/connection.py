@@ -1,7 +1,8 @@
 """One WebSocket of the load generator: a socket that never waits, and frames made beforehand.
 
 The protocol machine of `websockets` shakes hands, parses what comes and answers pings. What is
-sent again and again does not go through it: `text_frame` makes a masked frame once.
+sent again and again does not go through it: `text_frame` makes a masked frame once. Under
+`wss://` the socket is one of OpenSSL's, which never waits either.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
@@ -44,13 +47,21 @@ class Address:
     uri: WebSocketURI
     family: socket.AddressFamily
     place: Any
+    tls: ssl.SSLContext | None = None
+    key: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, url: str) -> Address:
-        """Look up a `ws://` address.
+    def of(cls, url: str, ca: Path | None = None, key: str = "") -> Address:
+        """Look up a `ws://` or `wss://` address.
+
+        Args:
+            url: The address.
+            ca: A PEM file with certificates to trust. Default: those that this machine trusts.
+            key: Sent as the bearer token, if it is not empty.
 
         Raises:
-            ConnectionFailed: It is something else, or there is no such host.
+            ConnectionFailed: It is something else, there is no such host, or `ca` cannot be
+                used.
         """
         try:
             uri = parse_uri(url)
@@ -59,11 +70,15 @@ class Address:
             raise ConnectionFailed(f"{url!r} is no WebSocket address") from exc
         except OSError as exc:
             raise ConnectionFailed(f"{uri.host}: {exc.strerror}") from exc
-        if uri.secure:
-            # TLS would cost the generator more than all else.
-            raise ConnectionFailed("the load generator speaks ws://, not wss://")
         family, _, _, _, place = found[0]
-        return cls(uri, family, place)
+        return cls(uri, family, place, _trust(ca) if uri.secure else None, key)
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as exc:
+        raise ConnectionFailed(f"cannot use {ca}: no certificates in PEM there") from exc
 
 
 @define(eq=False)
@@ -76,6 +91,8 @@ class Connection:
     _protocol: ClientProtocol = field(init=False)
     _unsent: bytearray = field(factory=bytearray, init=False)
     _connected: bool = field(default=False, init=False)
+    _shaking: bool = field(default=False, init=False)
+    """TLS shakes hands."""
     _fragments: list[bytes] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -102,9 +119,18 @@ class Connection:
             if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise ConnectionFailed(f"cannot connect: {os.strerror(code).lower()}")
             self._connected = True
-            self._poll.modify(self._socket, select.EPOLLIN)
-            self._protocol.send_request(self._protocol.connect())
-            self._send_protocol()
+            if self._address.tls is None:
+                self._request()
+                return
+            self._shaking = True
+            # The descriptor stays the same, and so does what is known of it to the poll.
+            self._socket = self._address.tls.wrap_socket(
+                self._socket,
+                server_hostname=self._address.uri.host,
+                do_handshake_on_connect=False,
+            )
+        if self._shaking:
+            self._shake()
             return
         unsent, self._unsent = bytes(self._unsent), bytearray()
         self._poll.modify(self._socket, select.EPOLLIN)
@@ -120,7 +146,7 @@ class Connection:
         if not self._unsent:
             try:
                 sent = self._socket.send(frames)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 pass
             except OSError as exc:
                 raise ConnectionFailed(f"the connection broke: {exc.strerror}") from exc
@@ -129,13 +155,18 @@ class Connection:
                 self._poll.modify(self._socket, select.EPOLLIN | select.EPOLLOUT)
             self._unsent += frames[sent:]
 
-    def read(self) -> bytes:
-        """What has come: nothing at the end.
+    def read(self) -> bytes | None:
+        """What has come: empty at the end, None if it is nothing whole yet.
 
         Raises:
             ConnectionFailed: The connection is gone.
         """
+        if self._shaking:
+            self._shake()
+            return None
         try:
+            if isinstance(self._socket, ssl.SSLSocket):
+                return _records(self._socket)
             return self._socket.recv(READ)
         except OSError as exc:
             raise ConnectionFailed(f"the connection broke: {exc.strerror}") from exc
@@ -179,6 +210,31 @@ class Connection:
                 self._socket.send(b"".join(self._protocol.data_to_send()))
         self._socket.close()
 
+    def _shake(self) -> None:
+        assert isinstance(self._socket, ssl.SSLSocket)  # noqa: S101
+        try:
+            self._socket.do_handshake()
+        except ssl.SSLWantReadError:
+            self._poll.modify(self._socket, select.EPOLLIN)
+        except ssl.SSLWantWriteError:
+            self._poll.modify(self._socket, select.EPOLLIN | select.EPOLLOUT)
+        except ssl.SSLCertVerificationError as exc:
+            why = exc.verify_message
+            raise ConnectionFailed(f"its certificate is not trusted: {why}") from exc
+        except OSError as exc:
+            raise ConnectionFailed("cannot connect: it does not speak TLS") from exc
+        else:
+            self._shaking = False
+            self._request()
+
+    def _request(self) -> None:
+        self._poll.modify(self._socket, select.EPOLLIN)
+        request = self._protocol.connect()
+        if self._address.key:
+            request.headers["Authorization"] = f"Bearer {self._address.key}"
+        self._protocol.send_request(request)
+        self._send_protocol()
+
     def _answered(self, response: Response) -> None:
         refused = self._protocol.handshake_exc
         if response.status_code != 101 or isinstance(refused, InvalidHandshake):
@@ -187,3 +243,16 @@ class Connection:
     def _send_protocol(self) -> None:
         if data := b"".join(self._protocol.data_to_send()):
             self.send(data)
+
+
+def _records(secure: ssl.SSLSocket) -> bytes | None:
+    """All that has come over TLS: what it holds back itself, the poll does not see."""
+    came = []
+    try:
+        while piece := secure.recv(READ):
+            came.append(piece)
+        came.append(b"")
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        pass
+    # An end that comes with data is seen again at the next read.
+    return b"".join(came) if came else None

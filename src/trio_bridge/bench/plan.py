@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -17,6 +17,11 @@ SETTLE = 2.0
 
 FINISH = 10.0
 """Seconds that sessions have to come to their end."""
+
+VOICE_FINISH = 75.0
+"""The same where that means the end of a turn and of its answer."""
+
+Scenario = Literal["echo", "voice"]
 
 
 @frozen
@@ -32,6 +37,14 @@ class Plan:
         ramp: Over which the sessions join.
         look_ahead: What the filters on the way hold back; no delay is counted for it.
         playout: What a simulated player keeps in hand before it begins to play.
+        ca: A PEM file with certificates to trust under `wss://`.
+        key: Sent as the bearer token, if it is not empty.
+        scenario: What the sessions do.
+        speech: The file with the utterances of the voice scenario: a series `0`, `1`…
+        heard: What the server hears in each of them, each time; empty: to be found out.
+        repeated: Answers repeat what was heard.
+        turns: After so many a session of the voice scenario ends. 0: it goes on.
+        barge_in: Every so many turns a session interrupts an answer. 0: never.
     """
 
     url: str
@@ -42,6 +55,14 @@ class Plan:
     ramp: float
     look_ahead: float
     playout: float
+    ca: str | None = None
+    key: str = ""
+    scenario: Scenario = "echo"
+    speech: str = ""
+    heard: tuple[tuple[str, ...], ...] = ()
+    repeated: bool = False
+    turns: int = 0
+    barge_in: int = 0
 
     @property
     def frame_samples(self) -> int:
@@ -63,6 +84,11 @@ class Plan:
         """When it ends, and the sessions come to theirs."""
         return self.measured_from + self.seconds
 
+    @property
+    def finish(self) -> float:
+        """Seconds that sessions have to come to their end."""
+        return FINISH if self.scenario == "echo" else VOICE_FINISH
+
     def dump(self) -> bytes:
         """The plan as a line of JSON."""
         return orjson.dumps(asdict(self)) + b"\n"
@@ -71,7 +97,8 @@ class Plan:
     def load(cls, line: bytes) -> Plan:
         """The inverse of `dump`."""
         fields: dict[str, Any] = orjson.loads(line)
-        return cls(**{**fields, "numbers": tuple(fields["numbers"])})
+        heard = tuple(tuple(each) for each in fields["heard"])
+        return cls(**(fields | {"numbers": tuple(fields["numbers"]), "heard": heard}))
 
 
 @define
@@ -87,6 +114,12 @@ class Tally:
     lateness: list[float] = field(factory=list)
     """Of each piece of audio that came, against the moment at which a player without a buffer
     would have needed it."""
+    answer: list[float] = field(factory=list)
+    """From the end of speech to the first audio of the answer, by turn."""
+    answer_beyond: list[float] = field(factory=list)
+    """The same from where the server took the turn to have ended, silence included."""
+    barge_in: list[float] = field(factory=list)
+    """From speaking into an answer to its end."""
     underruns: int = 0
     stalled: float = 0.0
     """How long the simulated players stood still."""
@@ -94,6 +127,12 @@ class Tally:
     """Processor time of the workers while measuring."""
     finished: int = 0
     """Sessions that came to their end with nothing wrong."""
+    turns: int = 0
+    """Said, heard and answered as they should be."""
+    exact: int = 0
+    """Of these, turns with the very transcript they have when spoken alone."""
+    heard: list[tuple[int, str, str]] = field(factory=list)
+    """Utterance, transcript and answer, by turn."""
     failures: list[tuple[int, str]] = field(factory=list)
     """Sessions with which something went wrong, and what."""
 
@@ -104,7 +143,7 @@ class Tally:
     def save(self, path: Path) -> None:
         """Write everything to a file that `add_saved` reads."""
         series = {name: np.asarray(getattr(self, name), np.float32) for name in _SERIES}
-        rest = {name: getattr(self, name) for name in (*_SUMS, "failures")}
+        rest = {name: getattr(self, name) for name in (*_SUMS, "failures", "heard")}
         np.savez(path, rest=np.frombuffer(orjson.dumps(rest), np.uint8), **series)  # type: ignore[arg-type]
 
     def add_saved(self, path: Path) -> None:
@@ -115,8 +154,9 @@ class Tally:
             rest = orjson.loads(saved["rest"].tobytes())
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + rest[name])
+        self.heard += [(said, heard, answer) for said, heard, answer in rest["heard"]]
         self.failures += [(number, why) for number, why in rest["failures"]]
 
 
-_SERIES = ("created", "added", "late_sends", "lateness")
-_SUMS = ("underruns", "stalled", "worker_cpu", "finished")
+_SERIES = ("created", "added", "late_sends", "lateness", "answer", "answer_beyond", "barge_in")
+_SUMS = ("underruns", "stalled", "worker_cpu", "finished", "turns", "exact")

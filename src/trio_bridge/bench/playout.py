@@ -22,6 +22,11 @@ class Playout:
     _began: float | None = field(default=None, init=False)
     _received: float = field(default=0.0, init=False)
 
+    @property
+    def ends(self) -> float:
+        """When everything that has come is played."""
+        return 0.0 if self._began is None else self._began + self.buffer + self._received
+
     def arrived(self, at: float, seconds: float) -> float:
         """Take audio of so many seconds.
 

@@ -39,13 +39,9 @@ class ProgressBar:
 def lines(found: dict[str, Any]) -> list[str]:
     """A run's figures as `run` returns them."""
     told = [
-        f"{found['sessions']} sessions, frames of {found['frame_ms']} ms,"
+        f"{found['sessions']} sessions, {found['scenario']}, frames of {found['frame_ms']} ms,"
         f" {found['seconds']:g} s measured",
-        _row(
-            "added delay",
-            _times(found["added_delay_ms"]),
-            f"beyond a look-ahead of {found['look_ahead_ms']:.1f} ms",
-        ),
+        *(_echo(found) if found["scenario"] == "echo" else _voice(found)),
         _row("session.created", _times(found["created_ms"])),
     ]
     playback, late = found["playback"], found["late_sends"]
@@ -63,7 +59,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         ),
         *_spent(found),
     ]
-    well = f"{found['finished']} sessions heard all of their own sound and nothing else"
+    what = "sound" if found["scenario"] == "echo" else "speech and answers"
+    well = f"{found['finished']} sessions heard all of their own {what} and nothing else"
     told.append(_row("content", well))
     causes: dict[str, list[int]] = {}
     for failure in found["failures"]:
@@ -73,6 +70,32 @@ def lines(found: dict[str, Any]) -> list[str]:
         for why, sessions in causes.items()
     ]
     return told
+
+
+def _echo(found: dict[str, Any]) -> list[str]:
+    beyond = f"beyond a look-ahead of {found['look_ahead_ms']:.1f} ms"
+    return [_row("added delay", _times(found["added_delay_ms"]), beyond)]
+
+
+def _voice(found: dict[str, Any]) -> list[str]:
+    return [
+        _row(
+            "speech to answer",
+            _times(found["answer_ms"]),
+            f"from the end of speech; {found['silence_ms']} ms of silence end a turn",
+        ),
+        _row("  beyond that", _times(found["answer_beyond_silence_ms"])),
+        _row(
+            "barge-in to silence",
+            _times(found["barge_in_ms"]),
+            f"{found['barge_ins']} measured, from the beginning of speech",
+        ),
+        _row(
+            "turns",
+            f"{found['turns']} as said, {found['exact_transcripts']} of them word for word"
+            " as when spoken alone",
+        ),
+    ]
 
 
 def _spent(found: dict[str, Any]) -> list[str]:
@@ -90,7 +113,7 @@ def _spent(found: dict[str, Any]) -> list[str]:
 
 
 def _row(name: str, what: str, rest: str = "") -> str:
-    return f"  {name:<18}{what}" + (f"  ({rest})" if rest else "")
+    return f"  {name:<20}{what}" + (f"  ({rest})" if rest else "")
 
 
 def _times(ms: dict[str, float] | None) -> str:

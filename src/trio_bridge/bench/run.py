@@ -17,6 +17,7 @@ from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.bench.fleet import started_worker
 from trio_bridge.bench.plan import Plan, Tally
 from trio_bridge.bench.usage import Usage
+from trio_bridge.bench.voice import SILENCE_MS
 
 HEAD_START = 0.2
 """Seconds from the word to the beginning, so that all workers have heard it."""
@@ -67,6 +68,14 @@ async def run(
     Raises:
         BenchError: A worker does not do its work.
     """
+    tally, usage = await carry_out(plan, workers, server, show)
+    return figures(plan, tally) | spent(plan, tally, usage)
+
+
+async def carry_out(
+    plan: Plan, workers: int, server: int | None, show: Callable[[Progress], None]
+) -> tuple[Tally, list[Usage]]:
+    """What `run` does; returns what was seen, before it is made into figures."""
     tally = Tally()
     usage: list[Usage] = []
     async with AsyncExitStack() as stack:
@@ -103,27 +112,26 @@ async def run(
             async with trio.open_nursery() as running:
                 for worker in fleet:
                     running.start_soon(worker.run, begun)
-            # If all sessions have failed, the workers end early, and nothing was measured.
+            # If all sessions are over early, so are the workers, and nothing was measured.
             if time.monotonic() >= begun + plan.measured_until:
                 await sampled.wait()
             nursery.cancel_scope.cancel()
         for worker in fleet:
             await trio.to_thread.run_sync(tally.add_saved, worker.saved)
-    return figures(plan, tally) | spent(plan, tally, usage)
+    return tally, usage
 
 
 def figures(plan: Plan, tally: Tally) -> dict[str, Any]:
     """What was seen, as a JSON object: times in milliseconds."""
     late = sum(seconds > VERY_LATE for seconds in tally.late_sends)
     return {
+        "scenario": plan.scenario,
         "sessions": plan.of,
         "frame_ms": plan.frame_ms,
         "seconds": plan.seconds,
-        "look_ahead_ms": plan.look_ahead * 1000,
         "finished": tally.finished,
         "failures": [{"session": number, "why": why} for number, why in tally.failures],
-        "frames": len(tally.added),
-        "added_delay_ms": percentiles(tally.added),
+        **(_echo(plan, tally) if plan.scenario == "echo" else _voice(tally)),
         "created_ms": percentiles(tally.created),
         "playback": {
             "lateness_ms": percentiles(tally.lateness),
@@ -136,6 +144,26 @@ def figures(plan: Plan, tally: Tally) -> dict[str, Any]:
             "over_ms": VERY_LATE * 1000,
             "share": late / max(1, len(tally.late_sends)),
         },
+    }
+
+
+def _echo(plan: Plan, tally: Tally) -> dict[str, Any]:
+    return {
+        "frames": len(tally.added),
+        "look_ahead_ms": plan.look_ahead * 1000,
+        "added_delay_ms": percentiles(tally.added),
+    }
+
+
+def _voice(tally: Tally) -> dict[str, Any]:
+    return {
+        "turns": tally.turns,
+        "exact_transcripts": tally.exact,
+        "silence_ms": SILENCE_MS,
+        "answer_ms": percentiles(tally.answer),
+        "answer_beyond_silence_ms": percentiles(tally.answer_beyond),
+        "barge_ins": len(tally.barge_in),
+        "barge_in_ms": percentiles(tally.barge_in),
     }
 
 

@@ -17,9 +17,14 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+
 from trio_bridge.bench.connection import Address, Connection
 from trio_bridge.bench.echo import EchoSession
-from trio_bridge.bench.plan import FINISH, Plan, Tally
+from trio_bridge.bench.plan import Plan, Tally
+from trio_bridge.bench.session import BenchSession
+from trio_bridge.bench.speech import Speech
+from trio_bridge.bench.voice import VoiceSession
 
 GOLDEN = 0.618033988749895
 """Its multiples spread any number of sessions evenly over a frame's time."""
@@ -35,13 +40,18 @@ class Worker:
         self._plan = plan
         self.tally = Tally()
         self._poll = select.epoll()
-        address = Address.of(plan.url)
-        self._sessions = [
-            EchoSession(number, plan, self.tally, Connection(address, self._poll))
-            for number in plan.numbers
-        ]
+        address = Address.of(plan.url, Path(plan.ca) if plan.ca else None, plan.key)
+        speech = _speech(plan) if plan.scenario == "voice" else None
+        self._sessions: list[BenchSession] = []
+        for number in plan.numbers:
+            connection = Connection(address, self._poll)
+            self._sessions.append(
+                EchoSession(number, plan, self.tally, connection)
+                if speech is None
+                else VoiceSession(number, plan, self.tally, connection, speech)
+            )
         self._by_descriptor = {session.descriptor: session for session in self._sessions}
-        self._due: list[tuple[float, int, EchoSession]] = []
+        self._due: list[tuple[float, int, BenchSession]] = []
         """When a session next has something to do: a heap."""
 
     def run(self, begun: float, out: TextIO) -> None:
@@ -53,7 +63,7 @@ class Worker:
             joins = begun + plan.ramp * session.number / plan.of + phase
             heapq.heappush(self._due, (joins, session.number, session))
         marks = [begun + plan.measured_from, begun + plan.measured_until]
-        give_up = begun + plan.measured_until + FINISH
+        give_up = begun + plan.measured_until + plan.finish
         processor: list[float] = []
         tell = begun
         while (now := time.monotonic()) < give_up:
@@ -73,7 +83,7 @@ class Worker:
             self._act(now)
             self._wait(min(tell, self._due[0][0]) if self._due else tell)
         for session in self._sessions:
-            session.fail(f"did not come to its end in {FINISH:g} s")
+            session.fail(f"did not come to its end in {plan.finish:g} s")
         if len(processor) == len(marks):
             self.tally.worker_cpu = processor[1] - processor[0]
 
@@ -91,7 +101,7 @@ class Worker:
         # epoll's own timeout is in whole milliseconds.
         if (patience := until - time.monotonic()) > 0:
             select.select((self._poll,), (), (), patience)
-        come: list[tuple[EchoSession, bytes, float]] = []
+        come: list[tuple[BenchSession, bytes, float]] = []
         for descriptor, events in self._poll.poll(0):
             session = self._by_descriptor[descriptor]
             if events & select.EPOLLOUT:
@@ -100,6 +110,12 @@ class Worker:
                 come.append((session, data, time.monotonic()))
         for session, data, at in come:
             session.take(data, at)
+
+
+def _speech(plan: Plan) -> Speech:
+    with np.load(plan.speech) as saved:
+        pcm = [saved[str(number)].tobytes() for number in range(len(saved.files))]
+    return Speech.of(pcm, plan.frame_samples, plan.heard, repeated=plan.repeated)
 
 
 def main() -> None:

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from trio_bridge.bench.plan import RATE
+from trio_bridge.bench.speech import (
+    SENTENCES,
+    Speech,
+    SpeechError,
+    built_in,
+    check_known,
+    likeness,
+    repeats,
+)
+
+FRAME = RATE // 25
+HEARD = ["go forward ten meters", "he might even have been made amiable himself", "what time"]
+
+
+def tone(seconds, before=0.0, after=0.0):
+    parts = [
+        np.zeros(int(before * RATE)),
+        np.full(int(seconds * RATE), 9000),
+        np.zeros(int(after * RATE)),
+    ]
+    return np.concatenate(parts).astype("<i2").tobytes()
+
+
+def speech(*, repeated=False):
+    return Speech.of(
+        [tone(0.1), tone(0.2), tone(0.3)],
+        FRAME,
+        [(words,) for words in HEARD],
+        repeated=repeated,
+    )
+
+
+def test_the_sentences_are_spoken_each_its_own():
+    """By the engine that ships, loud and not clipped."""
+    spoken = built_in()
+    assert len(spoken) == len(SENTENCES)
+    for pcm in spoken:
+        samples = np.frombuffer(pcm, "<i2")
+        assert 1.5 * RATE < len(samples) < 6 * RATE
+        assert 9_000 < np.abs(samples.astype(int)).max() < 11_000
+    assert len({len(pcm) for pcm in spoken}) > 4
+
+
+def test_speech_has_its_place_in_the_frames():
+    """Silence before and after is sent, and not counted as speech."""
+    (said,) = Speech.of([tone(0.1, before=0.2, after=0.3)], FRAME).utterances
+    assert (said.first_loud, said.last_loud, len(said.frames)) == (5, 7, 15)
+
+
+def test_sessions_say_different_things_at_a_time_and_all_in_turn():
+    """A mix-up of neighbours is seen at the first turn."""
+    several = speech()
+    assert [several.choose(n, 1).number for n in range(4)] == [0, 1, 2, 0]
+    assert {several.choose(1, turn).number for turn in range(1, 4)} == {0, 1, 2}
+    assert several.choose(0, 2).number != several.choose(3, 2).number
+
+
+def test_a_transcript_is_its_own_though_a_word_is_wrong():
+    """Recognisers err."""
+    several = speech()
+    said = several.utterances[1]
+    assert several.wrong(said, HEARD[1], "") is None
+    assert several.wrong(said, "he might even had been made amiable him self", "") is None
+
+
+def test_an_utterance_may_be_known_by_several_transcripts():
+    """Any of them will do."""
+    several = Speech.of([tone(0.1), tone(0.2)], FRAME, [("one two", "won too"), ("three",)])
+    assert several.wrong(several.utterances[0], "won too", "") is None
+    assert several.wrong(several.utterances[1], "won too", "") is not None
+
+
+@pytest.mark.parametrize("heard", [HEARD[0], "what", "entirely different words it is", ""])
+def test_somebody_elses_or_no_transcript_is_seen(heard):
+    """It is a failure, not a statistic."""
+    several = speech()
+    assert several.wrong(several.utterances[1], heard, "") is not None
+
+
+def test_somebody_elses_answer_is_seen():
+    """Where answers repeat what was heard."""
+    several = speech(repeated=True)
+    said = several.utterances[0]
+    assert several.wrong(said, HEARD[0], f"You said: {HEARD[0]}.") is None
+    assert "answered" in several.wrong(said, HEARD[0], f"You said: {HEARD[2]}.")
+
+
+def test_an_answer_repeats_what_was_heard_whatever_the_punctuation():
+    """Words count."""
+    assert repeats("You said: go, forward!", "Go forward.")
+    assert not repeats("You said: go backward.", "go forward")
+
+
+def test_utterances_heard_alike_are_refused():
+    """Nobody could tell sessions apart by them."""
+    check_known([(words,) for words in HEARD], "abc")
+    assert likeness(*HEARD[:2]) < 0.5
+    with pytest.raises(SpeechError, match=r"in a and d"):
+        check_known(
+            [*((words, words + " now") for words in HEARD), ("go forward ten metres",)], "abcd"
+        )
