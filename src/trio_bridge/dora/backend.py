@@ -28,7 +28,8 @@ from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 
-_INSTANCES: dict[ContractName, type[Instance]] = {"native": Instance, "hub": HubInstance}
+INSTANCES: dict[ContractName, type[Instance]] = {"native": Instance, "hub": HubInstance}
+"""What runs a dataflow, by its contract."""
 
 
 @define(eq=False)
@@ -63,17 +64,7 @@ class DoraBackend:
         name = self._descriptor.name
         return {
             "pools": [{"dataflow": name, **self._pool.status()}],
-            "dataflows": [
-                {
-                    "name": instance.name,
-                    "dataflow": name,
-                    "state": state,
-                    "sessions": instance.sessions,
-                    "nodeSessions": dict(instance.node_sessions),
-                    "lostMessages": instance.lost,
-                }
-                for instance, state in self._pool.states
-            ],
+            "dataflows": [instance.status(state) for instance, state in self._pool.states],
         }
 
     def refusal(self) -> BackendUnavailable | None:
@@ -110,7 +101,7 @@ async def open_dora_backend(
 
         def make() -> Instance:
             name = f"{runtime.mark}-{secrets.token_hex(4)}"
-            kind = _INSTANCES[descriptor.contract.name]
+            kind = INSTANCES[descriptor.contract.name]
             return kind(name, settings.sessions, descriptor, runtime)
 
         pool = Pool(settings, make, runtime, nursery)

@@ -249,10 +249,10 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
         nodes=tuple(node["id"] for node in nodes if node["path"] != "dynamic"),
         bridge=dynamic[0],
         outputs=tuple(bridge["outputs"]),
-        links=tuple(link for node in nodes for link in _links(node, by_id, problems)),
+        links=tuple(link for node in nodes for link in links_of(node, by_id, problems)),
         document={**document, "nodes": nodes},
     )
-    _check_bridge(descriptor, problems)
+    check_bridge(descriptor, problems)
     return descriptor, problems
 
 
@@ -380,9 +380,10 @@ def _read_input(
     return entry
 
 
-def _links(
+def links_of(
     node: Mapping[str, Any], by_id: Mapping[str, Any], problems: list[DataflowError]
 ) -> Iterable[Link]:
+    """The links that feed a node; finds those that lead nowhere."""
     for input_id, entry in node["inputs"].items():
         source, _, output = entry["source"].partition("/")
         if source == "dora":
@@ -399,7 +400,8 @@ def _links(
             yield Link(node["id"], input_id, source, output)
 
 
-def _check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
+def check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
+    """Find what the bridge's node lacks, or has and should not."""
     name, contract = descriptor.bridge, descriptor.contract
 
     def wrong(words: str, node: str = name) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from attrs import define, frozen
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 """Loaded here, not in the child: between fork and exec nothing may take a lock."""
+
+GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
+"""The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that starts or
+stops a dataflow must not take that time from the audio of the others. The nodes themselves have
+the daemon's priority: what is lowered cannot be raised again."""
 
 KILL_GRACE = 1.0
 """Seconds between asking a process to end and killing it. Coordinator and daemon take 5 ms."""

@@ -21,7 +21,15 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.lifetime import Child, ProcessId, child_of, children_of, wait_ended
+from trio_bridge.dora.lifetime import (
+    GENTLY,
+    Child,
+    ProcessId,
+    child_of,
+    children_of,
+    wait_ended,
+)
+from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import DataflowError, RuntimeFailed
 
@@ -36,11 +44,6 @@ STOP_GRACE = 1.0
 
 LOG_LINES = 20
 """Lines of a log that are shown when something fails."""
-
-GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
-"""The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that starts or
-stops a dataflow must not take that time from the audio of the others. The nodes themselves have
-the daemon's priority: what is lowered cannot be raised again."""
 
 _DIRECTORY = "trio_bridge-dora-"
 _CONNECT_INTERVAL = 0.01
@@ -65,6 +68,7 @@ class Runtime:
         mark: Stands at the front of every dataflow name: whose it is.
         zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
         changing: Held while an instance starts or stops: one at a time, whatever its dataflow.
+        shared: See `Ground.shared`.
     """
 
     directory: Path
@@ -76,6 +80,7 @@ class Runtime:
     _coordinator: Child
     _daemon: Child
     changing: trio.Lock = field(factory=trio.Lock, init=False)
+    shared: bool = field(default=False, init=False)
     _failure: str | None = field(default=None, init=False)
     _failed: trio.Event = field(factory=trio.Event, init=False)
 
@@ -131,6 +136,13 @@ class Runtime:
         if match is None:
             return None
         return match["node"], match["why"].removesuffix(" with stderr output:")
+
+    async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
+        """See `Ground.join`."""
+        # Not imported at the top: those who only read descriptors need no Dora.
+        from trio_bridge.dora.attach import attach, wait_attached
+
+        return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
 
     @property
     def attach_environment(self) -> dict[str, str]:
