@@ -84,8 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the server (the default)")
     serve.add_argument("--dataflow", metavar="NAME|PATH", help="what answers (voice)")
     _add_server(serve)
+    serve.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="a Dora that runs already (a private one)"
+    )
     node = commands.add_parser("node", help="the server as a node: for Dora to start")
-    node.set_defaults(dataflow=None)
+    node.set_defaults(dataflow=None, coordinator=None)
     _add_server(node)
     talk = commands.add_parser("talk", help="talk to a server from a file or the microphone")
     what = talk.add_mutually_exclusive_group(required=True)
@@ -210,6 +213,7 @@ def _serve(options: argparse.Namespace) -> int:
             "server.tls_cert": options.tls_cert,
             "server.tls_key": options.tls_key,
             "dora.dataflow": options.dataflow,
+            "dora.coordinator": options.coordinator,
             "log.format": options.log_format,
             "log.level": options.log_level,
         },

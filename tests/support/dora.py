@@ -14,8 +14,8 @@ from typing import Any
 import trio
 from attrs import define
 
+from trio_bridge.dora.commands import program_path
 from trio_bridge.dora.lifetime import Child, children_of
-from trio_bridge.dora.runtime import program_path
 
 
 def free_port() -> int:

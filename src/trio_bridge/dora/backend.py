@@ -19,11 +19,13 @@ from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
+from trio_bridge.dora.existing import open_existing
+from trio_bridge.dora.ground import Ground
 from trio_bridge.dora.hub.instance import HubInstance
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.ports import ContractName
-from trio_bridge.dora.runtime import Runtime, open_runtime
+from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
@@ -78,7 +80,7 @@ class DoraBackend:
 
 @asynccontextmanager
 async def open_dora_backend(
-    settings: DoraSettings, *, runtime: Runtime | None = None
+    settings: DoraSettings, *, runtime: Ground | None = None
 ) -> AsyncGenerator[DoraBackend, None]:
     """Start the dataflow's instances; leaving the context stops them.
 
@@ -96,7 +98,7 @@ async def open_dora_backend(
     most = descriptor.contract.sessions or settings.sessions
     settings = evolve(settings, sessions=min(settings.sessions, most))
     failure: BridgeError | None = None
-    runtimes = nullcontext(runtime) if runtime is not None else open_runtime()
+    runtimes = nullcontext(runtime) if runtime is not None else _open_ground(settings)
     async with runtimes as runtime, trio.open_nursery() as nursery:
 
         def make() -> Instance:
@@ -142,14 +144,20 @@ async def open_dora_backends(
         read_descriptor(find_dataflow(name))
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(open_runtime())
+        runtime = await stack.enter_async_context(_open_ground(settings))
         for name, each in wanted.items():
             opened = open_dora_backend(each, runtime=runtime)
             backends[name] = await stack.enter_async_context(opened)
         yield backends
 
 
-async def _validate(descriptor: Descriptor, runtime: Runtime) -> None:
+def _open_ground(settings: DoraSettings) -> AbstractAsyncContextManager[Ground]:
+    if settings.coordinator:
+        return open_existing(settings.coordinator, settings.daemon_port)
+    return open_runtime()
+
+
+async def _validate(descriptor: Descriptor, runtime: Ground) -> None:
     text, _, _ = descriptor.instance("check")
     file = runtime.directory / f"{descriptor.name}.yml"
     file.write_text(text)

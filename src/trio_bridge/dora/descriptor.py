@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 from attrs import frozen
 
+from trio_bridge.dora.commands import program_path
 from trio_bridge.dora.contract import port_of
 from trio_bridge.dora.ports import CONTRACTS, NATIVE, Contract
-from trio_bridge.dora.runtime import program_path
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import Capabilities
 
@@ -166,6 +166,8 @@ class Descriptor:
         """
         bridge, probe = f"{self.bridge}-{unique}", f"{PROBE}-{unique}"
         nodes = []
+        # Where the bridge is: a process reaches only the daemon of its own machine.
+        placed: dict[str, Any] = {"id": probe, "path": "dynamic"}
         for node in self._document["nodes"]:
             inputs = {
                 input_id: {**entry, "source": _rewired(entry["source"], self.bridge, bridge)}
@@ -173,7 +175,9 @@ class Descriptor:
             }
             own_id = bridge if node["id"] == self.bridge else node["id"]
             nodes.append({**node, "id": own_id, "inputs": inputs})
-        nodes.append({"id": probe, "path": "dynamic"})
+            if own_id == bridge and "deploy" in node:
+                placed["deploy"] = node["deploy"]
+        nodes.append(placed)
         document = {**self._document, "nodes": nodes}
         return yaml.safe_dump(document, sort_keys=False, allow_unicode=True), bridge, probe
 

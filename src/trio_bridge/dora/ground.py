@@ -77,8 +77,9 @@ class Ground(Protocol):
     async def stop(self, name: str) -> tuple[str, str] | None:
         """Stop a dataflow; gives the node that failed and Dora's words, if one did."""
 
-    def attached_nodes(self, descriptor: Path) -> set[str]:
-        """Nodes of a dataflow that have attached, or are about to."""
+    def attached_nodes(self, descriptor: Path) -> set[str] | None:
+        """Nodes of a dataflow that have attached, or are about to; None if that cannot be
+        known."""
 
     def node_pids(self, descriptor: Path) -> dict[str, int]:
         """Nodes of a dataflow → their processes, as far as they are known."""

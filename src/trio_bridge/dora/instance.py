@@ -324,11 +324,14 @@ class Instance:
             node = self._fault.node
             words = f"node {node!r} {self._fault.reason}"
             return DataflowError(words, node=node, log=self._runtime.log(node, file))
-        return error or DataflowError("the dataflow ended while it was starting")
+        words = "did not come up in time" if timed_out else "ended while it was starting"
+        return error or DataflowError(f"the dataflow {words}")
 
     def _silent(self, file: Path) -> str | None:
         if self._outbox is None:
             attached = self._runtime.attached_nodes(file)
+            if attached is None:
+                return None
             waiting = [node for node in self._descriptor.nodes if node not in attached]
         else:
             waiting = [node for node in self._descriptor.nodes if (node, "") in self._unreached]

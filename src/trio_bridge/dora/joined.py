@@ -119,9 +119,8 @@ class JoinedDora:
         """Let the instance see that the dataflow stops."""
         self._stop.set()
 
-    def attached_nodes(self, descriptor: Path) -> set[str]:
+    def attached_nodes(self, descriptor: Path) -> None:
         del descriptor
-        return set()
 
     def node_pids(self, descriptor: Path) -> dict[str, int]:
         del descriptor

@@ -182,6 +182,12 @@ def child_of(parent: int, pid: int) -> ProcessId | None:
     return ProcessId(pid, started) if actual == parent else None
 
 
+def process(pid: int) -> ProcessId | None:
+    """The process that has this number now."""
+    parent, started = _stat(pid)
+    return ProcessId(pid, started) if parent >= 0 else None
+
+
 def _stat(pid: int) -> tuple[int, int]:
     """Parent and start time (in clock ticks since boot); (-1, -1) for no process."""
     try:
