@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
 
-from trio_bridge.dora.commands import Commands
+from trio_bridge.dora.commands import Commands, StopResult
 from trio_bridge.dora.existing import ExistingDora, open_existing
 from trio_bridge.dora.lifetime import ProcessId, process
 from trio_bridge.dora.settings import DoraSettings, split_address
@@ -66,3 +67,35 @@ async def test_a_host_that_nobody_knows(monkeypatch):
     with pytest.raises(RuntimeFailed, match=r"host 'nowhere\.invalid' is not known"):
         async with open_existing("nowhere.invalid:6013", 1):
             pass
+
+
+class Stops:
+    """Commands of a coordinator that cannot stop anything for a while."""
+
+    def __init__(self, failing: int) -> None:
+        self.failing = failing
+        self.asked: list[float] = []
+
+    async def stop(self, _name: str) -> StopResult:
+        self.asked.append(trio.current_time())
+        return StopResult(len(self.asked) > self.failing, None)
+
+    async def running(self) -> list[str]:
+        if len(self.asked) == 2:
+            raise RuntimeFailed("it takes too long")
+        return ["trio_bridge-a-b-1-1-0"]
+
+
+async def test_a_stop_that_fails_is_tried_until_it_is_done(autojump_clock):
+    commands = Stops(failing=3)
+    own = ProcessId(1, 1)
+    dora = ExistingDora(
+        Path("/"), 1, "trio_bridge-a-b", own, cast("Commands", commands), ("127.0.0.1", 1)
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dora.make_good)
+        began = trio.current_time()
+        await dora.stop("trio_bridge-a-b-1-1-0")
+        await trio.sleep(60)
+        assert [at - began for at in commands.asked] == pytest.approx([0, 5, 10, 15])
+        nursery.cancel_scope.cancel()

@@ -31,6 +31,7 @@ LOG_LINES = 20
 """Lines of a log that are shown when something fails."""
 
 _CONNECT_INTERVAL = 0.01
+_OVER = frozenset({"Finished", "Failed"})
 _NODE_FAILED = re.compile(r"Node `(?P<node>[^`]+)` failed: (?P<why>.*)")
 
 
@@ -102,7 +103,7 @@ class Commands:
         return StopResult(stopped=True, failed=(match["node"], why))
 
     async def running(self) -> list[str]:
-        """The names of the dataflows that run.
+        """The names of the dataflows that run, or may run again when a machine is back.
 
         Raises:
             RuntimeFailed: The coordinator does not tell.
@@ -111,7 +112,7 @@ class Commands:
         if done.returncode != 0:
             raise RuntimeFailed(f"the dora coordinator does not answer: {error_of(done)}")
         rows: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-        return [str(row["name"]) for row in rows if row.get("status") == "Running"]
+        return [str(row["name"]) for row in rows if row.get("status") not in _OVER]
 
     async def run(self, *args: str, gently: bool = False) -> subprocess.CompletedProcess[str]:
         """Run the program; one that takes too long has a negative return code."""

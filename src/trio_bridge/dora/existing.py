@@ -32,6 +32,9 @@ from trio_bridge.errors import RuntimeFailed
 CONNECT_TIMEOUT = 3.0
 """Seconds for a connection to the coordinator, which may be far away."""
 
+RETRY_INTERVAL = 5.0
+"""Seconds between attempts to stop what could not be stopped."""
+
 _OWNER = re.compile(r"(?P<prefix>trio_bridge-.+)-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]+")
 
 log = structlog.get_logger(__name__)
@@ -52,6 +55,8 @@ class ExistingDora:
     attach_environment: dict[str, str] = field(factory=dict, init=False)
     changing: trio.Lock = field(factory=trio.Lock, init=False)
     _used: set[str] = field(factory=set, init=False)
+    _unstopped: set[str] = field(factory=set, init=False)
+    _owing: trio.Event = field(factory=trio.Event, init=False)
 
     @property
     def mark(self) -> str:
@@ -76,9 +81,27 @@ class ExistingDora:
         return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
 
     async def stop(self, name: str) -> tuple[str, str] | None:
-        # One that cannot be stopped now is stopped before the next start.
         self._used.discard(name)
-        return (await self._commands.stop(name)).failed
+        # Until it is done: it may be cut short, or a machine may be out of reach.
+        self._unstopped.add(name)
+        self._owing.set()
+        result = await self._commands.stop(name)
+        if result.stopped:
+            self._unstopped.discard(name)
+        return result.failed
+
+    async def make_good(self) -> None:
+        """Stop what could not be stopped, as soon as that is possible. Runs until cancelled."""
+        while True:
+            await self._owing.wait()
+            await trio.sleep(RETRY_INTERVAL)
+            for name in sorted(self._unstopped):
+                with suppress(RuntimeFailed):
+                    done = (await self._commands.stop(name)).stopped
+                    if done or name not in await self._commands.running():
+                        self._unstopped.discard(name)
+            if not self._unstopped:
+                self._owing = trio.Event()
 
     async def check(self) -> None:
         """See whether there are a coordinator and a daemon.
@@ -159,7 +182,10 @@ async def open_existing(
         await dora.check()
         await dora.sweep()
         try:
-            yield dora
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dora.make_good)
+                yield dora
+                nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
                 # If it cannot be reached, the next bridge on this machine does it.
