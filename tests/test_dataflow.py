@@ -2,6 +2,7 @@ import pytest
 
 from tests.support.hub_nodes import write_dataflow
 from trio_bridge.__main__ import main
+from trio_bridge.dora.descriptor import find_dataflow
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +80,20 @@ def test_what_is_configured_is_listed(capsys, tmp_path):
     assert lines[1].startswith("model (every other): echo (")
     assert lines[1].endswith("native contract): sound")
     assert len(lines) == 2
+
+
+def test_values_of_the_session_are_told_and_must_be_listed(capsys, tmp_path):
+    text = find_dataflow("echo").read_text()
+    flow = tmp_path / "flow.yml"
+    flow.write_text(text + '\n    env: {SPOKEN: "{{ session.language }}"}\n')
+    assert main(["dataflow", "check", str(flow)]) == 0
+    assert "started by the session's language" in capsys.readouterr().out
+    config = tmp_path / "bridge.toml"
+    config.write_text(f'[dora]\ndataflow = "{flow}"\n')
+    assert main(["dataflow", "list", "--config", str(config)]) == 1
+    assert "1 problems" in capsys.readouterr().out
+    config.write_text(f'[dora]\ndataflow = "{flow}"\n[session_values]\nlanguage = ["en"]\n')
+    assert main(["dataflow", "list", "--config", str(config)]) == 0
 
 
 def test_a_server_that_does_not_answer_is_one_line(capsys):

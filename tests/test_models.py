@@ -18,6 +18,9 @@ class Named:
     def status(self):
         return {"dataflows": [{"name": self.name}], "host": self.name}
 
+    def chosen(self, wishes):
+        return LOUD if wishes.get("voice") == "loud" else self
+
     def session(self, session_id):
         return nullcontext()
 
@@ -44,7 +47,11 @@ MODELS = Models(VOICE, {"echo*": ECHO, "echo-loud": LOUD, "gpt-4.?": ECHO, "echo
     ],
 )
 def test_a_model_is_answered_by_name_then_by_pattern_then_by_default(model, backend):
-    assert MODELS.backend_for(model) is backend
+    assert MODELS.backend_for(model, {}) is backend
+
+
+def test_the_backend_has_a_say_by_what_the_session_wishes_for():
+    assert MODELS.backend_for("echo", {"voice": "loud"}) is LOUD
 
 
 def test_the_state_of_all_backends_is_told_once_each():

@@ -149,11 +149,23 @@ def test_lists_and_switches(config):
     assert not server.strict
 
 
+def test_session_values_list_what_is_allowed(config):
+    """The environment adds names and replaces lists."""
+    text = '[session_values]\nlanguage = ["en", "de"]\nvoice = ["anna"]\n'
+    environ = {"TRIO_BRIDGE_SESSION_VALUES": "voice=bob|anna, model=m"}
+    values = load_settings(config_path=config(text), environ=environ).session_values
+    assert values == {"language": ("en", "de"), "voice": ("bob", "anna"), "model": ("m",)}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[models]\nloop = 1\n", "models.loop must be a str"),
         ('[models]\nloop = ""\n', "'loop' = ''"),
+        ('[session_values]\nvoice = "anna"\n', "session_values.voice must be a list of str"),
+        ("[session_values]\nvoice = []\n", "voice needs at least one value"),
+        ('[session_values]\nvoice = ["a b"]\n', "'a b' is no value"),
+        ('[session_values]\nvoices = ["a"]\n', "did you mean voice?"),
         ("[modles]\nloop = 1\n", "did you mean models?"),
         ('[server]\ncors_origins = "*"\n', "must be a list of str"),
         ('[server]\ncors_origins = ["https://a.example/"]\n', "without a path"),
@@ -171,6 +183,8 @@ def test_a_mistake_in_models_lists_and_switches_is_named(config, text, words):
     ("name", "value", "words"),
     [
         ("TRIO_BRIDGE_MODELS", "echo", "'echo' is not MODEL=DATAFLOW"),
+        ("TRIO_BRIDGE_SESSION_VALUES", "voice", "'voice' is not NAME=VALUE|VALUE"),
+        ("TRIO_BRIDGE_SESSION_VALUES", "voice=", "'' is no value"),
         ("TRIO_BRIDGE_MODELS", "=echo", "must name a model"),
         ("TRIO_BRIDGE_MODLES", "a=b", "did you mean TRIO_BRIDGE_MODELS?"),
         ("TRIO_BRIDGE_SERVER_STRICT", "perhaps", "server.strict"),

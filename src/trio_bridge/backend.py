@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
@@ -55,6 +55,10 @@ class Backend(Protocol):
     def status(self) -> dict[str, Any]:
         """How it is, as JSON for `GET /health`."""
 
+    def chosen(self, wishes: Mapping[str, str]) -> Backend:
+        """Who answers a session with these wishes (`dora.settings.SESSION_VALUES` → values);
+        itself, unless they make a difference."""
+
     def refusal(self) -> BackendUnavailable | None:
         """Why a session would be refused now, as far as it is known; None if it would not."""
 
@@ -100,6 +104,11 @@ class InProcessBackend:
     def status(self) -> dict[str, Any]:
         """See `Backend.status`: nothing of note."""
         return {}
+
+    def chosen(self, wishes: Mapping[str, str]) -> InProcessBackend:
+        """See `Backend.chosen`: it sees each session's settings itself."""
+        del wishes
+        return self
 
     def refusal(self) -> BackendUnavailable | None:
         """See `Backend.refusal`: it has room for all."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trio_bridge.dora.descriptor import Descriptor, examine, find_dataflow
+from trio_bridge.dora.variants import allowed_for
 from trio_bridge.errors import BridgeError, DataflowError
 from trio_bridge.settings import Settings, load_settings
 
@@ -57,6 +58,8 @@ def describe(descriptor: Descriptor) -> Iterator[str]:
     )
     yield f"offers     {'; '.join(each for each in hears if each)}"
     yield f"nodes      {', '.join(descriptor.nodes)}"
+    if descriptor.session_values:
+        yield f"started by the session's {', '.join(sorted(descriptor.session_values))}"
     yield f"bridge     {descriptor.bridge}"
     for output in descriptor.outputs:
         readers = (f"{link.node}/{link.input_id}" for link in descriptor.readers(output))
@@ -86,6 +89,11 @@ def _configured(settings: Settings) -> Iterator[tuple[str, bool]]:
             yield f"model {model}: {exc}", False
             continue
         descriptor, problems = examine(path)
+        if descriptor is not None:
+            try:
+                allowed_for(descriptor.session_values, settings.session_values)
+            except DataflowError as exc:
+                problems.append(exc)
         contract = f", {descriptor.contract.name} contract" if descriptor else ""
         state = f"{len(problems)} problems" if problems else "sound"
         yield f"model {model}: {dataflow} ({path}{contract}): {state}", not problems

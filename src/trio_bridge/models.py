@@ -25,12 +25,12 @@ class Models:
     default: Backend
     named: Mapping[str, Backend] = Factory(dict)
 
-    def backend_for(self, model: str) -> Backend:
-        """Who answers a model: the one named so, else the first whose pattern fits."""
-        if model in self.named:
-            return self.named[model]
+    def backend_for(self, model: str, wishes: Mapping[str, str]) -> Backend:
+        """Who answers a model: the one named so, else the first whose pattern fits; and of it
+        what the session wishes for."""
+        named = self.named.get(model)
         fitting = (b for pattern, b in self.named.items() if fnmatchcase(model, pattern))
-        return next(fitting, self.default)
+        return (named or next(fitting, self.default)).chosen(wishes)
 
     @property
     def healthy(self) -> bool:
@@ -65,6 +65,8 @@ async def open_models(settings: Settings) -> AsyncGenerator[Models, None]:
 
     default = settings.dora.dataflow
     dataflows = [default, *settings.models.values()]
-    async with open_dora_backends(settings.dora, dataflows) as backends:
+    async with open_dora_backends(
+        settings.dora, dataflows, session_values=settings.session_values
+    ) as backends:
         named = {model: backends[name] for model, name in settings.models.items()}
         yield Models(backends[default], named)

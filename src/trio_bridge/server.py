@@ -123,7 +123,7 @@ class Bridge:
         ids = Ids()
         session_id = ids.session()
         server = self.settings.server
-        backend = self._models.backend_for(asked.model)
+        backend = self._models.backend_for(asked.model, asked.wishes)
         engine = RealtimeEngine(
             session_id=session_id,
             model=asked.model,
@@ -179,7 +179,7 @@ class Bridge:
             asked = realtime_door.handshake(request, self._keys, now=time.time())
         except KeyRefused:
             return None  # which is told after the upgrade
-        unavailable = self._models.backend_for(asked.model).refusal()
+        unavailable = self._models.backend_for(asked.model, asked.wishes).refusal()
         if unavailable is None:
             return None
         seconds = max(math.ceil(unavailable.retry_after), 1)

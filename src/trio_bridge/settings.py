@@ -1,8 +1,9 @@
 """What can be set, in one tree: defaults, then a TOML file, then the environment, then flags.
 
 In the file each section is a table (`[server]`), in the environment a key is
-`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands. The table
-`[models]` is different: its keys are the user's own, and `TRIO_BRIDGE_MODELS` holds it whole.
+`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands. The tables
+`[models]` and `[session_values]` are different: they are no sections with keys of their own but
+mappings, and `TRIO_BRIDGE_MODELS` and `TRIO_BRIDGE_SESSION_VALUES` hold them whole.
 
 The environment also speaks to the nodes of a dataflow (`TRIO_BRIDGE_LLM_URL` and the like).
 Those variables are theirs: they are passed on, not read here.
@@ -16,7 +17,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,7 +31,7 @@ from typed_settings.converters import to_bool
 from typed_settings.exceptions import TsError
 from typed_settings.loaders import DictLoader
 
-from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.settings import SESSION_VALUES, VALUE, DoraSettings
 from trio_bridge.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "TRIO_BRIDGE_"
@@ -43,6 +44,11 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 MODELS = "models"
 """The table whose keys are names and patterns of models."""
+
+VALUES = "session_values"
+"""The table whose keys are names of values, each with the list of those allowed."""
+
+TABLES = (MODELS, VALUES)
 
 SECRET_LENGTH = 16
 """Characters a secret has at least. Whoever holds a key can try secrets on it at leisure."""
@@ -81,6 +87,21 @@ def _dataflows(_instance: object, _attribute: object, value: Mapping[str, str]) 
     for model, dataflow in value.items():
         if not model or not dataflow:
             raise ValueError(f"{model!r} = {dataflow!r} must name a model and a dataflow")
+
+
+def _session_values(
+    _instance: object, _attribute: object, value: Mapping[str, tuple[str, ...]]
+) -> None:
+    for name, allowed in value.items():
+        if name not in SESSION_VALUES:
+            raise ValueError(f"there is no value {name!r}{_hint(name, SESSION_VALUES)}")
+        if not allowed:
+            raise ValueError(f"{name} needs at least one value: the first is the default")
+        for each in allowed:
+            if not VALUE.fullmatch(each):
+                raise ValueError(
+                    f"{name}: {each!r} is no value: 1 to 64 letters, digits and . _ : + -"
+                )
 
 
 @frozen
@@ -135,13 +156,21 @@ class Settings:
 
     `models` chooses the dataflow by the model that a client asks for: a name, or a pattern with
     `*` and `?`, → a dataflow as in `dora.dataflow`, which answers all other models.
+    `session_values` lists what the nodes of a dataflow may be started with by a session's wish:
+    a name of `dora.settings.SESSION_VALUES` → the values allowed, the default first.
     """
 
     server: ServerSettings = Factory(ServerSettings)
     dora: DoraSettings = Factory(DoraSettings)
     log: LogSettings = Factory(LogSettings)
     models: dict[str, str] = field(factory=dict, validator=_dataflows)
+    session_values: dict[str, tuple[str, ...]] = field(factory=dict, validator=_session_values)
 
+
+_CHECKS: dict[str, Callable[[object, object, Mapping[str, Any]], None]] = {
+    MODELS: _dataflows,
+    VALUES: _session_values,
+}
 
 SECTIONS: dict[str, type] = {
     section.name: section.type
@@ -200,11 +229,11 @@ def _reason(values: dict[str, dict[str, Any]]) -> str | None:
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook(bool, lambda value, _: to_bool(value))
     for section, given in values.items():
-        if section == MODELS:
+        if section in TABLES:
             try:
-                Settings(models=given)
+                _CHECKS[section](None, None, given)
             except ValueError as exc:
-                return f"{MODELS}: {exc}"
+                return f"{section}: {exc}"
             continue
         for key, value in given.items():
             try:
@@ -232,15 +261,15 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path}: not TOML: {exc}") from exc
     for section, values in document.items():
-        if section != MODELS and section not in KEYS:
-            hint = _hint(section, (*KEYS, MODELS))
+        if section not in KEYS and section not in TABLES:
+            hint = _hint(section, (*KEYS, *TABLES))
             raise SettingsError(f"{path}: unknown section [{section}]{hint}")
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: '{section}' must be a table, [{section}]")
         for key, value in values.items():
             where = f"{path}: {section}.{key}"
-            if section == MODELS:
-                _check_toml_type(where, "", value)
+            if section in TABLES:
+                _check_toml_type(where, "" if section == MODELS else (), value)
                 continue
             if key not in KEYS[section]:
                 hint = _hint(key, KEYS[section])
@@ -273,11 +302,14 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         for section, keys in KEYS.items()
         for key in keys
     }
-    models = f"{ENVIRONMENT_PREFIX}{MODELS}".upper()
+    models, values = (f"{ENVIRONMENT_PREFIX}{table}".upper() for table in TABLES)
     layer: dict[str, dict[str, Any]] = {}
     for name, value in environ.items():
         if name == models:
-            layer[MODELS] = dict(_pair(name, word) for word in _words(value))
+            layer[MODELS] = dict(_pair(name, word, "MODEL=DATAFLOW") for word in _words(value))
+        elif name == values:
+            pairs = (_pair(name, word, "NAME=VALUE|VALUE") for word in _words(value))
+            layer[VALUES] = {key: allowed.split("|") for key, allowed in pairs}
         elif name in known:
             section, key = known[name]
             listed = isinstance(getattr(attrs.fields(SECTIONS[section]), key).default, tuple)
@@ -285,7 +317,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         elif name.startswith(ENVIRONMENT_PREFIX):
             rest = name.removeprefix(ENVIRONMENT_PREFIX)
             if not rest.startswith(NODE_PREFIXES):
-                hint = _hint(name, (*known, models))
+                hint = _hint(name, (*known, models, values))
                 raise SettingsError(f"environment: {name} sets nothing{hint}")
     return layer
 
@@ -294,11 +326,11 @@ def _words(value: str) -> list[str]:
     return [word for part in value.split(",") if (word := part.strip())]
 
 
-def _pair(name: str, word: str) -> tuple[str, str]:
-    model, equals, dataflow = (part.strip() for part in word.partition("="))
+def _pair(name: str, word: str, form: str) -> tuple[str, str]:
+    key, equals, value = (part.strip() for part in word.partition("="))
     if not equals:
-        raise SettingsError(f"environment: {name}: {word!r} is not MODEL=DATAFLOW")
-    return model, dataflow
+        raise SettingsError(f"environment: {name}: {word!r} is not {form}")
+    return key, value
 
 
 def _from_flags(flags: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

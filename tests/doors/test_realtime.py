@@ -53,6 +53,30 @@ def test_strictness_is_the_servers():
     assert shake(strict=True).strict
 
 
+def test_what_the_backend_may_be_chosen_by():
+    """The key's session says it, and the address the language."""
+    audio = {
+        "input": {
+            "transcription": {"model": "tiny", "language": "fr"},
+            "turn_detection": {"type": "semantic_vad"},
+        },
+        "output": {"voice": "anna"},
+    }
+    key = bearer(Grant(LATER, "ga", session={"audio": audio}))
+    wishes = shake(query={"model": ["m"]}, headers=key).wishes
+    assert wishes == {
+        "language": "fr",
+        "model": "m",
+        "recognition_model": "tiny",
+        "turn_detection": "semantic_vad",
+        "voice": "anna",
+    }
+    assert shake(query={"language": ["de", "en"]}, headers=key).wishes["language"] == "de"
+    off = bearer(Grant(LATER, "ga", session={"audio": {"input": {"turn_detection": None}}}))
+    assert shake(headers=off).wishes["turn_detection"] == "none"
+    assert shake().wishes["recognition_model"] == ""
+
+
 # --- dialect -------------------------------------------------------------------------------
 
 BETA_KEY = bearer(Grant(LATER, "beta"))

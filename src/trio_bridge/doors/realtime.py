@@ -39,6 +39,7 @@ class Handshake:
         kind: What the session is for.
         config: What it is set to.
         strict: Fields that the protocol does not know are errors.
+        language: The language that the address asks for (`?language=de`); empty: none.
     """
 
     model: str = DEFAULT_MODEL
@@ -46,6 +47,21 @@ class Handshake:
     kind: Kind = "realtime"
     config: SessionConfig = Factory(initial)
     strict: bool = False
+    language: str = ""
+
+    @property
+    def wishes(self) -> dict[str, str]:
+        """What the backend may be chosen by, under the names of
+        `dora.settings.SESSION_VALUES`."""
+        transcription = self.config.transcription or {}
+        turns = self.config.turn_detection
+        return {
+            "language": self.language or str(transcription.get("language") or ""),
+            "model": self.model,
+            "recognition_model": str(transcription.get("model") or ""),
+            "turn_detection": "none" if turns is None else turns.to_json()["type"],
+            "voice": self.config.voice,
+        }
 
 
 def serves(path: str) -> bool:
@@ -80,6 +96,7 @@ def handshake(
         kind=kind,
         config=_config(kind, granted),
         strict=strict,
+        language=next(iter(request.query.get("language", ())), ""),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     nullcontext,
 )
+from functools import partial
 from typing import Any
 
 import trio
@@ -27,6 +28,8 @@ from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.ports import ContractName
 from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.template import Values
+from trio_bridge.dora.variants import Variants, allowed_for
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 
@@ -44,6 +47,8 @@ class DoraBackend:
 
     _descriptor: Descriptor
     _pool: Pool[Instance]
+    _values: Values
+    _variants: Variants[DoraBackend]
 
     @property
     def capabilities(self) -> Capabilities:
@@ -61,13 +66,28 @@ class DoraBackend:
         return self._pool.healthy
 
     def status(self) -> dict[str, Any]:
-        """See `Backend.status`: the pool; every instance, its sessions, and what its nodes
+        """See `Backend.status`: its pools; every instance, its sessions, and what its nodes
         hold."""
-        name = self._descriptor.name
+        variants = self._variants.made
         return {
-            "pools": [{"dataflow": name, **self._pool.status()}],
-            "dataflows": [instance.status(state) for instance, state in self._pool.states],
+            "pools": [each.pool_status() for each in variants],
+            "dataflows": [status for each in variants for status in each.instances_status()],
         }
+
+    def pool_status(self) -> dict[str, Any]:
+        """Its own pool, without the other variants'."""
+        values = {"values": dict(self._values)} if self._values else {}
+        return {"dataflow": self._descriptor.name, **values, **self._pool.status()}
+
+    def instances_status(self) -> Iterator[dict[str, Any]]:
+        """Its own instances, without the other variants'."""
+        for instance, state in self._pool.states:
+            yield instance.status(state)
+
+    def chosen(self, wishes: Mapping[str, str]) -> DoraBackend:
+        """See `Backend.chosen`: the one whose nodes are started with these values. Beyond the
+        default it has instances only when they are needed."""
+        return self._variants.chosen(wishes)
 
     def refusal(self) -> BackendUnavailable | None:
         """See `Backend.refusal`."""
@@ -80,13 +100,17 @@ class DoraBackend:
 
 @asynccontextmanager
 async def open_dora_backend(
-    settings: DoraSettings, *, runtime: Ground | None = None
+    settings: DoraSettings,
+    *,
+    runtime: Ground | None = None,
+    session_values: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncGenerator[DoraBackend, None]:
     """Start the dataflow's instances; leaving the context stops them.
 
     Args:
         settings: Which dataflow, and how many of it.
         runtime: Where to run it; stays the caller's. Default: a private one of its own.
+        session_values: What its nodes may be started with; see `Settings.session_values`.
 
     An instance that breaks ends its own sessions and is replaced.
 
@@ -97,18 +121,30 @@ async def open_dora_backend(
     descriptor = read_descriptor(find_dataflow(settings.dataflow))
     most = descriptor.contract.sessions or settings.sessions
     settings = evolve(settings, sessions=min(settings.sessions, most))
+    allowed = allowed_for(descriptor.session_values, session_values or {})
     failure: BridgeError | None = None
     runtimes = nullcontext(runtime) if runtime is not None else _open_ground(settings)
     async with runtimes as runtime, trio.open_nursery() as nursery:
 
-        def make() -> Instance:
+        def make(descriptor: Descriptor) -> Instance:
             name = f"{runtime.mark}-{secrets.token_hex(4)}"
             kind = INSTANCES[descriptor.contract.name]
             return kind(name, settings.sessions, descriptor, runtime)
 
-        pool = Pool(settings, make, runtime, nursery)
+        def variant(values: Values) -> DoraBackend:
+            filled = descriptor.filled(values)
+            # The default is kept warm; what was wished for once may never be again.
+            own = evolve(settings, warm=0) if variants.made else settings
+            pool = Pool(own, partial(make, filled), runtime, nursery)
+            if variants.made:
+                nursery.start_soon(pool.tend)
+            return DoraBackend(filled, pool, values, variants)
+
+        variants = Variants(allowed, variant)
+        default = variants.chosen({})
+        pool = default._pool  # noqa: SLF001
         try:
-            await _validate(descriptor, runtime)
+            await _validate(default._descriptor, runtime)  # noqa: SLF001
             prepare(ROWS.values())
             await pool.fill()
         except BridgeError as exc:
@@ -116,7 +152,7 @@ async def open_dora_backend(
             failure = exc
         else:
             nursery.start_soon(pool.tend)
-            yield DoraBackend(descriptor, pool)
+            yield default
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
@@ -124,13 +160,17 @@ async def open_dora_backend(
 
 @asynccontextmanager
 async def open_dora_backends(
-    settings: DoraSettings, dataflows: Iterable[str]
+    settings: DoraSettings,
+    dataflows: Iterable[str],
+    *,
+    session_values: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncGenerator[dict[str, DoraBackend], None]:
     """Start several dataflows on one runtime of their own; leaving the context stops them all.
 
     Args:
         settings: How many instances of each, and so on; its `dataflow` is not looked at.
         dataflows: Their names or files; one that is named twice is started once.
+        session_values: As for `open_dora_backend`.
 
     Yields:
         Each dataflow, as it was named → its backend.
@@ -141,12 +181,13 @@ async def open_dora_backends(
     """
     wanted = {name: evolve(settings, dataflow=name) for name in dataflows}
     for name in wanted:
-        read_descriptor(find_dataflow(name))
+        descriptor = read_descriptor(find_dataflow(name))
+        allowed_for(descriptor.session_values, session_values or {})
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(_open_ground(settings))
         for name, each in wanted.items():
-            opened = open_dora_backend(each, runtime=runtime)
+            opened = open_dora_backend(each, runtime=runtime, session_values=session_values)
             backends[name] = await stack.enter_async_context(opened)
         yield backends
 

@@ -7,33 +7,19 @@ daemon, across all of its dataflows), a second one to probe with, and queues tha
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
-import shutil
-import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from attrs import frozen
+from attrs import evolve, frozen
 
-from trio_bridge.dora.commands import program_path
 from trio_bridge.dora.contract import port_of
+from trio_bridge.dora.node_entry import CONTRACT_KEY, PROBE, hint, known_keys, read_node
 from trio_bridge.dora.ports import CONTRACTS, NATIVE, Contract
+from trio_bridge.dora.template import Values, fill, find_values
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import Capabilities
-
-QUEUE_SIZE = 10_000
-"""Messages an input holds. Dora's default is ten, and it drops the oldest without a word."""
-
-QUEUE_POLICY = "backpressure"
-
-CONTRACT_KEY = "contract"
-"""On the bridge's node: what its dataflow speaks. Dora knows no such key."""
-
-PROBE = "probe"
-"""Prefix of the id of the node that waits, in its own process, for the others to attach."""
 
 _TOP_KEYS = frozenset(
     {
@@ -48,48 +34,6 @@ _TOP_KEYS = frozenset(
         "communication",
     }
 )
-_NODE_KEYS = frozenset(
-    {
-        "id",
-        "name",
-        "description",
-        "path",
-        "path_sha256",
-        "args",
-        "env",
-        "inputs",
-        "outputs",
-        "build",
-        "git",
-        "branch",
-        "tag",
-        "rev",
-        "hub",
-        "output_types",
-        "input_types",
-        "output_framing",
-        "output_metadata",
-        "pattern",
-        "params",
-        "cpu_affinity",
-        "deploy",
-        "send_stdout_as",
-        "send_logs_as",
-        "min_log_level",
-        "max_log_size",
-        "max_rotated_files",
-        "restart_policy",
-        "max_restarts",
-        "restart_delay",
-        "max_restart_delay",
-        "restart_window",
-        "health_check_timeout",
-        "finish_grace_secs",
-        "shared_memory_pool_size",
-        "startup_timeout",
-    }
-)
-_INPUT_KEYS = frozenset({"source", "queue_size", "queue_policy", "input_timeout"})
 
 
 @frozen
@@ -114,6 +58,7 @@ class Descriptor:
         outputs: Outputs of the bridge.
         links: All links between nodes, the bridge's included.
         contract: What its nodes speak.
+        session_values: What of a session its nodes are started with; see `template`.
     """
 
     name: str
@@ -122,6 +67,7 @@ class Descriptor:
     bridge: str
     outputs: tuple[str, ...]
     links: tuple[Link, ...]
+    session_values: frozenset[str]
     _document: dict[str, Any]
 
     @property
@@ -154,6 +100,15 @@ class Descriptor:
             reached |= new
             nodes |= {link.node for link in new} - {self.bridge}
         return frozenset((link.node, link.input_id) for link in reached)
+
+    def filled(self, values: Values) -> Descriptor:
+        """The dataflow for sessions of these values.
+
+        Raises:
+            KeyError: One of its `session_values` is missing.
+        """
+        document = fill(self._document, values)
+        return evolve(self, session_values=frozenset(), document=document)
 
     def instance(self, unique: str) -> tuple[str, str, str]:
         """The YAML of one instance.
@@ -226,11 +181,11 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
         document = _read_document(path)
     except DataflowError as exc:
         return None, [exc]
-    _known_keys(document, _TOP_KEYS, f"the dataflow {path}", None, problems)
+    known_keys(document, _TOP_KEYS, f"the dataflow {path}", None, problems)
     nodes = []
     for index, raw in enumerate(document["nodes"]):
         try:
-            nodes.append(_read_node(raw, index, path.parent, problems))
+            nodes.append(read_node(raw, index, path.parent, problems))
         except DataflowError as exc:
             problems.append(exc)
     by_id = {node["id"]: node for node in nodes}
@@ -254,6 +209,7 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
         bridge=dynamic[0],
         outputs=tuple(bridge["outputs"]),
         links=tuple(link for node in nodes for link in links_of(node, by_id, problems)),
+        session_values=find_values({**document, "nodes": nodes}, problems),
         document={**document, "nodes": nodes},
     )
     check_bridge(descriptor, problems)
@@ -273,45 +229,6 @@ def _read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read_node(
-    node: Any, index: int, folder: Path, problems: list[DataflowError]
-) -> dict[str, Any]:
-    """What Dora is given of a node.
-
-    Raises:
-        DataflowError: It cannot be told what node this is.
-    """
-    if not isinstance(node, dict) or not isinstance(node.get("id"), str) or not node["id"]:
-        raise DataflowError(f"node {index + 1} has no id")
-    name = node["id"]
-    if "/" in name or name.startswith(f"{PROBE}-"):
-        raise DataflowError(f"{name!r} is no name for a node", node=name)
-    dynamic = node.get("path") == "dynamic"
-    known = _NODE_KEYS | {CONTRACT_KEY} if dynamic else _NODE_KEYS
-    _known_keys(node, known, f"node {name!r}", name, problems)
-    inputs = node.get("inputs") or {}
-    outputs = node.get("outputs") or []
-    if not isinstance(inputs, dict):
-        problems.append(DataflowError(f"node {name!r}: inputs must be a mapping", node=name))
-        inputs = {}
-    if not isinstance(outputs, list) or not all(isinstance(o, str) for o in outputs):
-        words = f"node {name!r}: outputs must be a list of names"
-        problems.append(DataflowError(words, node=name))
-        outputs = []
-    try:
-        program = _program(node, name, folder)
-    except DataflowError as exc:
-        problems.append(exc)
-        program = {"path": ""}
-    read = {}
-    for key, entry in inputs.items():
-        try:
-            read[str(key)] = _read_input(name, key, entry, problems)
-        except DataflowError as exc:
-            problems.append(exc)
-    return {**node, **program, "inputs": read, "outputs": outputs}
-
-
 def _contract(bridge: dict[str, Any], problems: list[DataflowError]) -> Contract:
     """Which contract a dataflow declares; Dora is not told."""
     name = bridge.pop(CONTRACT_KEY, NATIVE.name)
@@ -320,68 +237,6 @@ def _contract(bridge: dict[str, Any], problems: list[DataflowError]) -> Contract
         words = f"node {bridge['id']!r}: there is no contract {name!r}; there are "
         problems.append(DataflowError(words + ", ".join(CONTRACTS), node=bridge["id"]))
     return contract or NATIVE
-
-
-def _program(node: Mapping[str, Any], name: str, folder: Path) -> dict[str, str]:
-    path, args = node.get("path"), node.get("args") or ""
-    if not isinstance(path, str) or not isinstance(args, str):
-        raise DataflowError(f"node {name!r} needs a path, and args as one text", node=name)
-    if path == "dynamic":
-        return {"path": path}
-    if path in {"python", "python3"}:
-        _check_module(name, args, folder)
-        return {"path": sys.executable, "args": args}
-    if path == "shell" or "://" in path:
-        raise DataflowError(f"node {name!r}: path {path!r} is not supported", node=name)
-    file = folder / path
-    if not file.is_file():
-        # Not a file of the dataflow's: a program on PATH, as the daemon has it, with the
-        # programs of the running interpreter first.
-        program = shutil.which(path, path=program_path()) if "/" not in path else None
-        if program is None:
-            words = f"node {name!r}: there is no file {file}"
-            if "/" not in path:
-                words += ", and no such program is installed"
-            raise DataflowError(words, node=name)
-        return {"path": program, "args": args}
-    if file.suffix == ".py":
-        # Dora would run it with whatever `python` it finds, perhaps one without dora.
-        return {"path": sys.executable, "args": f"{file.resolve()} {args}".strip()}
-    return {"path": str(file.resolve()), "args": args}
-
-
-def _check_module(name: str, args: str, folder: Path) -> None:
-    words = args.split()
-    if words[:1] == ["-m"] and len(words) > 1:
-        try:
-            found = importlib.util.find_spec(words[1]) is not None
-        except ModuleNotFoundError:
-            found = False
-        if not found:
-            raise DataflowError(f"node {name!r}: there is no module {words[1]}", node=name)
-        return
-    script = next((word for word in words if word.endswith(".py")), None)
-    if script is not None and not (folder / script).is_file():
-        raise DataflowError(f"node {name!r}: there is no file {folder / script}", node=name)
-
-
-def _read_input(
-    name: str, input_id: str, entry: Any, problems: list[DataflowError]
-) -> dict[str, Any]:
-    where = f"node {name!r}, input {input_id!r}"
-    if isinstance(entry, str):
-        entry = {"source": entry}
-    if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
-        raise DataflowError(f"{where} has no source", node=name)
-    _known_keys(entry, _INPUT_KEYS, where, name, problems)
-    if entry["source"].startswith("dora/"):
-        return entry
-    if entry.setdefault("queue_policy", QUEUE_POLICY) != QUEUE_POLICY:
-        raise DataflowError(f"{where}: queue_policy must be {QUEUE_POLICY}", node=name)
-    size = entry.setdefault("queue_size", QUEUE_SIZE)
-    if not isinstance(size, int) or size < QUEUE_SIZE:
-        raise DataflowError(f"{where}: queue_size must be {QUEUE_SIZE} or more", node=name)
-    return entry
 
 
 def links_of(
@@ -394,11 +249,11 @@ def links_of(
             continue
         where = f"node {node['id']!r}, input {input_id!r}"
         if source not in by_id:
-            words = f"{where}: there is no node {source!r}{_hint(source, by_id)}"
+            words = f"{where}: there is no node {source!r}{hint(source, by_id)}"
             problems.append(DataflowError(words, node=node["id"]))
         elif output not in by_id[source]["outputs"]:
-            hint = _hint(output, by_id[source]["outputs"])
-            words = f"{where}: node {source!r} has no output {output!r}{hint}"
+            close = hint(output, by_id[source]["outputs"])
+            words = f"{where}: node {source!r} has no output {output!r}{close}"
             problems.append(DataflowError(words, node=node["id"]))
         else:
             yield Link(node["id"], input_id, source, output)
@@ -432,24 +287,6 @@ def check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
     for node in descriptor.nodes:
         if contract.acknowledged and node not in heard:
             wrong(f": its output 'ack' must be an input 'ack-{node}' of the bridge", node)
-
-
-def _known_keys(
-    mapping: Mapping[Any, Any],
-    known: Collection[str],
-    where: str,
-    node: str | None,
-    problems: list[DataflowError],
-) -> None:
-    for key in mapping:
-        if key not in known:
-            words = f"{where}: {str(key)!r} is not known{_hint(str(key), known)}"
-            problems.append(DataflowError(words, node=node))
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _rewired(source: str, old: str, new: str) -> str:

@@ -160,6 +160,11 @@ class JoinedBackend:
         """See `Backend.status`."""
         return {"dataflows": [self._instance.status("warm" if self.healthy else "stopping")]}
 
+    def chosen(self, wishes: Mapping[str, str]) -> JoinedBackend:
+        """See `Backend.chosen`: its nodes run already, with the values that they have."""
+        del wishes
+        return self
+
     def refusal(self) -> BackendUnavailable | None:
         """See `Backend.refusal`."""
         if self._instance.takes_sessions:

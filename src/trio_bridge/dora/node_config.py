@@ -13,14 +13,8 @@ from typing import Any
 import yaml
 
 from trio_bridge.dora.contract import port_of
-from trio_bridge.dora.descriptor import (
-    QUEUE_POLICY,
-    QUEUE_SIZE,
-    Descriptor,
-    Link,
-    check_bridge,
-    links_of,
-)
+from trio_bridge.dora.descriptor import Descriptor, Link, check_bridge, links_of
+from trio_bridge.dora.node_entry import QUEUE_POLICY, QUEUE_SIZE
 from trio_bridge.dora.ports import CONTRACTS, NATIVE
 from trio_bridge.errors import DataflowError
 
@@ -59,6 +53,7 @@ def read_node_config(environ: Mapping[str, str]) -> Descriptor:
         nodes=tuple(each for each in entries if each in nodes),
         bridge=name,
         outputs=tuple(entries[name]["outputs"]),
+        session_values=frozenset(),
         links=tuple(x for x in links if {x.node, x.source} <= {*nodes, name}),
         document=document,
     )

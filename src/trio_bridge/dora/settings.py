@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from attrs import Attribute, field, frozen
 from attrs.validators import ge, gt, le
 
@@ -25,6 +28,14 @@ def split_address(value: str, name: str = "address") -> tuple[str, int]:
     if not 0 < int(port) < 65536:
         raise ValueError(f"'{name}' must have a port from 1 to 65535: {value!r}")
     return host, int(port)
+
+
+SESSION_VALUES: Final = ("language", "model", "recognition_model", "turn_detection", "voice")
+"""What a session can have a say in: the language that is spoken, the model asked for, the model
+that transcribes, how turns are detected, and the voice."""
+
+VALUE = re.compile(r"[\w.:+-]{1,64}")
+"""What a value may look like. `$`, for one, would be read again by Dora."""
 
 
 @frozen
