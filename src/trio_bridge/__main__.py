@@ -1,4 +1,4 @@
-"""`python -m trio_bridge [serve|talk|bench|dataflow]`: the command line.
+"""`python -m trio_bridge [serve|talk|bench|dataflow|node]`: the command line.
 
 Whatever goes wrong on purpose (`BridgeError`) becomes one line on standard error and an exit
 status: 1, or 2 for a mistake in the settings or the command line.
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,7 +23,6 @@ from trio_bridge.errors import BridgeError, DataflowError, SettingsError
 
 if TYPE_CHECKING:
     from trio_bridge.server import Bridge
-    from trio_bridge.settings import Settings
 
 FORCED = 130
 """The exit status of a server that was told twice to stop: 128 + SIGINT, as shells have it."""
@@ -79,27 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|talk|bench|dataflow"
+        dest="command", required=True, metavar="serve|talk|bench|dataflow|node"
     )
     serve = commands.add_parser("serve", help="run the server (the default)")
-    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on; 0: any free one (8080)")
     serve.add_argument("--dataflow", metavar="NAME|PATH", help="what answers (voice)")
-    serve.add_argument("--config", metavar="FILE.toml", help="settings; flags win over it")
+    _add_server(serve)
     serve.add_argument(
-        "--strict",
-        action="store_true",
-        default=None,
-        help="refuse fields that the protocol does not know",
+        "--coordinator", metavar="HOST:PORT", help="a Dora that runs already (a private one)"
     )
-    serve.add_argument("--tls-cert", metavar="FILE.pem", help="speak TLS, as this certificate")
-    serve.add_argument(
-        "--tls-key", metavar="FILE.pem", help="its private key, if that is in another file"
-    )
-    serve.add_argument("--log-format", choices=("console", "json"), help="(console)")
-    serve.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), help="(info)"
-    )
+    node = commands.add_parser("node", help="the server as a node: for Dora to start")
+    node.set_defaults(dataflow=None, coordinator=None)
+    _add_server(node)
     talk = commands.add_parser("talk", help="talk to a server from a file or the microphone")
     what = talk.add_mutually_exclusive_group(required=True)
     what.add_argument("file", nargs="?", metavar="FILE.wav", help="speech; -: the microphone")
@@ -122,6 +112,28 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--config", metavar="FILE.toml", help="settings, as for the server")
     listing.add_argument("--url", metavar="HTTP", help="a running server, to tell what it runs")
     return parser
+
+
+def _add_server(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", help="address to listen on (127.0.0.1)")
+    command.add_argument("--port", type=int, help="port to listen on; 0: any free one (8080)")
+    command.add_argument("--config", metavar="FILE.toml", help="settings; flags win over it")
+    command.add_argument(
+        "--strict",
+        action="store_true",
+        default=None,
+        help="refuse fields that the protocol does not know",
+    )
+    command.add_argument(
+        "--tls-cert", metavar="FILE.pem", help="speak TLS, as this certificate"
+    )
+    command.add_argument(
+        "--tls-key", metavar="FILE.pem", help="its private key, if that is in another file"
+    )
+    command.add_argument("--log-format", choices=("console", "json"), help="(console)")
+    command.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), help="(info)"
+    )
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
@@ -259,23 +271,27 @@ def _serve(options: argparse.Namespace) -> int:
             "server.tls_cert": options.tls_cert,
             "server.tls_key": options.tls_key,
             "dora.dataflow": options.dataflow,
+            "dora.coordinator": options.coordinator,
             "log.format": options.log_format,
             "log.level": options.log_level,
         },
     )
     configure_logging(settings.log.format, settings.log.level)
-    trio.run(_run_server, settings)
+    if options.command == "node":
+        from trio_bridge.node import open_joined_bridge as opened
+    else:
+        from trio_bridge.server import open_bridge as opened
+    trio.run(_run_server, opened(settings))
     return 0
 
 
-async def _run_server(settings: Settings) -> None:
-    from trio_bridge.server import open_bridge
+async def _run_server(opened: AbstractAsyncContextManager[Bridge]) -> None:
     from trio_bridge.telemetry.native import native_output_logged
 
     started: list[Bridge] = []
     async with native_output_logged(), trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, started, nursery.cancel_scope)
-        async with open_bridge(settings) as bridge:
+        async with opened as bridge:
             started.append(bridge)
             # What was made until now stays: the collector need not look at it again and again,
             # which takes tens of milliseconds each time.

@@ -17,6 +17,7 @@ import trio
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backend import DoraBackend, open_dora_backend
 from trio_bridge.dora.lifetime import ProcessId, children_of
+from trio_bridge.dora.runtime import Runtime
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendBroken, BackendUnavailable, DataflowError
 from trio_bridge.messages import (
@@ -195,6 +196,7 @@ async def test_the_only_instance_is_replaced() -> None:
 async def test_a_dead_daemon_is_noticed() -> None:
     async with open_dora_backend(DoraSettings("echo")) as backend:
         runtime = backend.instances[0]._runtime
+        assert isinstance(runtime, Runtime)
         async with backend.session("one") as session:
             os.kill(runtime._daemon.pid, signal.SIGKILL)
             with trio.fail_after(5):
@@ -329,6 +331,7 @@ async def test_round_trip() -> None:
 BRIDGE = """
 import trio
 from trio_bridge.dora.backend import open_dora_backend
+from trio_bridge.dora.runtime import Runtime
 from trio_bridge.dora.settings import DoraSettings
 
 async def main():

@@ -43,7 +43,7 @@ class RunningServer:
 
 @asynccontextmanager
 async def running_server(
-    log: Path, *arguments: str, env: dict[str, str] | None = None
+    log: Path, *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> AsyncGenerator[RunningServer, None]:
     """Start the server on a free port; stop it on the way out, whatever happened.
 
@@ -51,8 +51,17 @@ async def running_server(
         log: Where its standard error goes.
         arguments: More of its command line.
         env: Added to its environment.
+        prefix: Stands before the command.
     """
-    command: Sequence[str] = [sys.executable, "-m", "trio_bridge", "--port", "0", *arguments]
+    command: Sequence[str] = [
+        *prefix,
+        sys.executable,
+        "-m",
+        "trio_bridge",
+        "--port",
+        "0",
+        *arguments,
+    ]
     began = time.monotonic()
     with log.open("wb") as stderr:
         process = await trio.lowlevel.open_process(

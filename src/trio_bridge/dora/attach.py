@@ -9,8 +9,9 @@ from typing import cast
 import trio
 from dora import Node
 
+from trio_bridge.dora.ground import Daemon
+from trio_bridge.dora.lifetime import GENTLY
 from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.runtime import GENTLY, Runtime
 from trio_bridge.errors import DataflowError
 
 _PROBE = """
@@ -23,7 +24,15 @@ _attaching = trio.Lock()
 """One at a time: Dora reads what it needs from the environment of the process."""
 
 
-async def wait_attached(runtime: Runtime, probe_id: str) -> bool:
+def without_backtraces() -> None:
+    """Keep Dora from looking up backtraces. To be called before the first `Node()`."""
+    # Rust looks at it once, at its first error, so that it has to stay. Dora words its errors
+    # with a backtrace if the user's environment asks for one; where a node of a dataflow that
+    # has ended is dropped, finding the names took 30 ms with the interpreter lock in hand.
+    os.environ.setdefault("RUST_LIB_BACKTRACE", "0")
+
+
+async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
     """Wait until all other nodes of a dataflow have attached.
 
     `Node()` holds the interpreter lock until then, which would freeze the bridge for as long
@@ -34,16 +43,16 @@ async def wait_attached(runtime: Runtime, probe_id: str) -> bool:
         False if a node ended instead.
     """
     done = await trio.run_process(
-        [*GENTLY, sys.executable, "-c", _PROBE, probe_id, str(runtime.daemon_port)],
+        [*GENTLY, sys.executable, "-c", _PROBE, probe_id, str(daemon.daemon_port)],
         capture_stdout=True,
         capture_stderr=True,
         check=False,
-        env={**os.environ, **runtime.attach_environment},
+        env={**os.environ, **daemon.attach_environment},
     )
     return done.returncode == 0
 
 
-async def attach(runtime: Runtime, node_id: str) -> DoraNode:
+async def attach(daemon: Daemon, node_id: str) -> DoraNode:
     """Attach to a dynamic node. The interpreter stands still for some 30 ms, and for 0.5 s the
     first time in a process.
 
@@ -52,23 +61,20 @@ async def attach(runtime: Runtime, node_id: str) -> DoraNode:
     """
     async with _attaching:
         try:
-            return await trio.to_thread.run_sync(_attach, runtime, node_id)
+            return await trio.to_thread.run_sync(_attach, daemon, node_id)
         except RuntimeError as exc:
             words = " ".join(str(exc).partition("\n\nLocation")[0].split())
             raise DataflowError(f"the bridge cannot join the dataflow: {words}") from exc
 
 
-def _attach(runtime: Runtime, node_id: str) -> DoraNode:
-    # Rust looks at it once, at its first error, so that it has to stay. Dora words its errors
-    # with a backtrace if the user's environment asks for one; where a node of a dataflow that
-    # has ended is dropped, finding the names took 30 ms with the interpreter lock in hand.
-    os.environ.setdefault("RUST_LIB_BACKTRACE", "0")
-    names = runtime.attach_environment
+def _attach(daemon: Daemon, node_id: str) -> DoraNode:
+    without_backtraces()
+    names = daemon.attach_environment
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:
         # Its stub leaves `Optional` out.
-        return cast("DoraNode", Node(node_id, daemon_port=runtime.daemon_port))
+        return cast("DoraNode", Node(node_id, daemon_port=daemon.daemon_port))
     finally:
         for name, value in before.items():
             if value is None:

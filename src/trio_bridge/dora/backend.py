@@ -20,18 +20,21 @@ from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
+from trio_bridge.dora.existing import open_existing
+from trio_bridge.dora.ground import Ground
 from trio_bridge.dora.hub.instance import HubInstance
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.ports import ContractName
-from trio_bridge.dora.runtime import Runtime, open_runtime
+from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.template import Values
 from trio_bridge.dora.variants import Variants, allowed_for
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 
-_INSTANCES: dict[ContractName, type[Instance]] = {"native": Instance, "hub": HubInstance}
+INSTANCES: dict[ContractName, type[Instance]] = {"native": Instance, "hub": HubInstance}
+"""What runs a dataflow, by its contract."""
 
 
 @define(eq=False)
@@ -79,14 +82,7 @@ class DoraBackend:
     def instances_status(self) -> Iterator[dict[str, Any]]:
         """Its own instances, without the other variants'."""
         for instance, state in self._pool.states:
-            yield {
-                "name": instance.name,
-                "dataflow": self._descriptor.name,
-                "state": state,
-                "sessions": instance.sessions,
-                "nodeSessions": dict(instance.node_sessions),
-                "lostMessages": instance.lost,
-            }
+            yield instance.status(state)
 
     def chosen(self, wishes: Mapping[str, str]) -> DoraBackend:
         """See `Backend.chosen`: the one whose nodes are started with these values. Beyond the
@@ -106,7 +102,7 @@ class DoraBackend:
 async def open_dora_backend(
     settings: DoraSettings,
     *,
-    runtime: Runtime | None = None,
+    runtime: Ground | None = None,
     session_values: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncGenerator[DoraBackend, None]:
     """Start the dataflow's instances; leaving the context stops them.
@@ -127,12 +123,12 @@ async def open_dora_backend(
     settings = evolve(settings, sessions=min(settings.sessions, most))
     allowed = allowed_for(descriptor.session_values, session_values or {})
     failure: BridgeError | None = None
-    runtimes = nullcontext(runtime) if runtime is not None else open_runtime()
+    runtimes = nullcontext(runtime) if runtime is not None else _open_ground(settings)
     async with runtimes as runtime, trio.open_nursery() as nursery:
 
         def make(descriptor: Descriptor) -> Instance:
             name = f"{runtime.mark}-{secrets.token_hex(4)}"
-            kind = _INSTANCES[descriptor.contract.name]
+            kind = INSTANCES[descriptor.contract.name]
             return kind(name, settings.sessions, descriptor, runtime)
 
         def variant(values: Values) -> DoraBackend:
@@ -189,14 +185,20 @@ async def open_dora_backends(
         allowed_for(descriptor.session_values, session_values or {})
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(open_runtime())
+        runtime = await stack.enter_async_context(_open_ground(settings))
         for name, each in wanted.items():
             opened = open_dora_backend(each, runtime=runtime, session_values=session_values)
             backends[name] = await stack.enter_async_context(opened)
         yield backends
 
 
-async def _validate(descriptor: Descriptor, runtime: Runtime) -> None:
+def _open_ground(settings: DoraSettings) -> AbstractAsyncContextManager[Ground]:
+    if settings.coordinator:
+        return open_existing(settings.coordinator, settings.daemon_port)
+    return open_runtime()
+
+
+async def _validate(descriptor: Descriptor, runtime: Ground) -> None:
     text, _, _ = descriptor.instance("check")
     file = runtime.directory / f"{descriptor.name}.yml"
     file.write_text(text)

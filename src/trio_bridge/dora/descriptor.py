@@ -121,6 +121,8 @@ class Descriptor:
         """
         bridge, probe = f"{self.bridge}-{unique}", f"{PROBE}-{unique}"
         nodes = []
+        # Where the bridge is: a process reaches only the daemon of its own machine.
+        placed: dict[str, Any] = {"id": probe, "path": "dynamic"}
         for node in self._document["nodes"]:
             inputs = {
                 input_id: {**entry, "source": _rewired(entry["source"], self.bridge, bridge)}
@@ -128,7 +130,9 @@ class Descriptor:
             }
             own_id = bridge if node["id"] == self.bridge else node["id"]
             nodes.append({**node, "id": own_id, "inputs": inputs})
-        nodes.append({"id": probe, "path": "dynamic"})
+            if own_id == bridge and "deploy" in node:
+                placed["deploy"] = node["deploy"]
+        nodes.append(placed)
         document = {**self._document, "nodes": nodes}
         return yaml.safe_dump(document, sort_keys=False, allow_unicode=True), bridge, probe
 
@@ -204,11 +208,11 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
         nodes=tuple(node["id"] for node in nodes if node["path"] != "dynamic"),
         bridge=dynamic[0],
         outputs=tuple(bridge["outputs"]),
-        links=tuple(link for node in nodes for link in _links(node, by_id, problems)),
+        links=tuple(link for node in nodes for link in links_of(node, by_id, problems)),
         session_values=find_values({**document, "nodes": nodes}, problems),
         document={**document, "nodes": nodes},
     )
-    _check_bridge(descriptor, problems)
+    check_bridge(descriptor, problems)
     return descriptor, problems
 
 
@@ -235,9 +239,10 @@ def _contract(bridge: dict[str, Any], problems: list[DataflowError]) -> Contract
     return contract or NATIVE
 
 
-def _links(
+def links_of(
     node: Mapping[str, Any], by_id: Mapping[str, Any], problems: list[DataflowError]
 ) -> Iterable[Link]:
+    """The links that feed a node; finds those that lead nowhere."""
     for input_id, entry in node["inputs"].items():
         source, _, output = entry["source"].partition("/")
         if source == "dora":
@@ -254,7 +259,8 @@ def _links(
             yield Link(node["id"], input_id, source, output)
 
 
-def _check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
+def check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
+    """Find what the bridge's node lacks, or has and should not."""
     name, contract = descriptor.bridge, descriptor.contract
 
     def wrong(words: str, node: str = name) -> None:

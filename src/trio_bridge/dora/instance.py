@@ -16,13 +16,12 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.attach import attach, wait_attached
 from trio_bridge.dora.contract import Ack
 from trio_bridge.dora.descriptor import Descriptor
+from trio_bridge.dora.ground import Ground
 from trio_bridge.dora.link import EventLine, SessionLink
 from trio_bridge.dora.liveness import Fault, Liveness
 from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Notice, Outbox, Ping, Stopped
-from trio_bridge.dora.runtime import Runtime
 from trio_bridge.dora.shared_memory import remove_unheld_segments
 from trio_bridge.dora.teardown import kill_one_by_one
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
@@ -54,6 +53,9 @@ class Sender(Protocol):
     def ping(self, port: str, token: str) -> None:
         """Send what comes back when all is well."""
 
+    def flush(self) -> None:
+        """Send what waits."""
+
     def forget(self) -> None:
         """Let go of the node."""
 
@@ -77,7 +79,7 @@ class Instance:
     name: str
     capacity: int
     _descriptor: Descriptor
-    _runtime: Runtime
+    _runtime: Ground
     warm: bool = field(default=False, init=False)
     pids: dict[str, int] = field(factory=dict, init=False)
     node_sessions: dict[str, int] = field(factory=dict, init=False)
@@ -199,8 +201,9 @@ class Instance:
                 with trio.move_on_after(startup) as starting:
                     try:
                         await self._runtime.start(file, self.name)
-                        if await wait_attached(self._runtime, probe_id):
-                            inbox = await self._attach(bridge_id, nursery)
+                        node = await self._runtime.join(bridge_id, probe_id)
+                        if node is not None:
+                            inbox = self._attached(node, nursery)
                             await self._warm_up(nursery)
                     except BridgeError as exc:
                         # Raised outside the nursery, which would wrap it.
@@ -222,8 +225,7 @@ class Instance:
         if error is not None:
             raise error
 
-    async def _attach(self, bridge_id: str, nursery: trio.Nursery) -> Inbox:
-        node = await attach(self._runtime, bridge_id)
+    def _attached(self, node: DoraNode, nursery: trio.Nursery) -> Inbox:
         inbox = self._connect(node, nursery)
         nursery.start_soon(inbox.run)
         nursery.start_soon(self._receive, inbox)
@@ -322,11 +324,14 @@ class Instance:
             node = self._fault.node
             words = f"node {node!r} {self._fault.reason}"
             return DataflowError(words, node=node, log=self._runtime.log(node, file))
-        return error or DataflowError("the dataflow ended while it was starting")
+        words = "did not come up in time" if timed_out else "ended while it was starting"
+        return error or DataflowError(f"the dataflow {words}")
 
     def _silent(self, file: Path) -> str | None:
         if self._outbox is None:
             attached = self._runtime.attached_nodes(file)
+            if attached is None:
+                return None
             waiting = [node for node in self._descriptor.nodes if node not in attached]
         else:
             waiting = [node for node in self._descriptor.nodes if (node, "") in self._unreached]
@@ -342,9 +347,11 @@ class Instance:
     # --- what happens ------------------------------------------------------------------------
 
     def _break(self, fault: Fault) -> None:
-        if self._broken.is_set():
+        if self._fault is not None:
             return
         self._fault = fault
+        if self._runtime.shared:
+            self._forget_sessions()
         self.warm = False
         self._broken.set()
         log.error(
@@ -357,6 +364,29 @@ class Instance:
         failure = self._failure()
         for link in list(self._sessions.values()):
             link.end(failure)
+
+    def _forget_sessions(self) -> None:
+        """Tell the nodes, those that live on, that all sessions are over."""
+        for link in self._sessions.values():
+            link.let_go()
+        if self._outbox is not None:
+            self._outbox.flush()
+
+    @property
+    def problem(self) -> str | None:
+        """Why it was given up, if it was."""
+        return self._failure().message if self._fault is not None else None
+
+    def status(self, state: str) -> dict[str, Any]:
+        """Its figures, as JSON for `GET /health`."""
+        return {
+            "name": self.name,
+            "dataflow": self._descriptor.name,
+            "state": state,
+            "sessions": self.sessions,
+            "nodeSessions": dict(self.node_sessions),
+            "lostMessages": self.lost,
+        }
 
     def _failure(self) -> Failure:
         if self._fault is None:
@@ -396,6 +426,9 @@ class Instance:
             self._break(Fault(self._source(subject), "has ended"))
         elif kind == "NODE_FAILED":
             self._break(Fault(subject, f"has failed {detail}".strip()))
+        elif kind == "NODE_RESTARTED" and self.warm:
+            # It knows nothing of the sessions any more.
+            self._break(Fault(subject, "has failed, and was started anew"))
         elif kind == "ERROR":
             self._break(Fault("", f"it lost the dora daemon: {detail}"))
         else:

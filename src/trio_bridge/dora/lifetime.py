@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from attrs import define, frozen
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 """Loaded here, not in the child: between fork and exec nothing may take a lock."""
+
+GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
+"""The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that starts or
+stops a dataflow must not take that time from the audio of the others. The nodes themselves have
+the daemon's priority: what is lowered cannot be raised again."""
 
 KILL_GRACE = 1.0
 """Seconds between asking a process to end and killing it. Coordinator and daemon take 5 ms."""
@@ -174,6 +180,12 @@ def child_of(parent: int, pid: int) -> ProcessId | None:
     reading all of /proc takes milliseconds."""
     actual, started = _stat(pid)
     return ProcessId(pid, started) if actual == parent else None
+
+
+def process(pid: int) -> ProcessId | None:
+    """The process that has this number now."""
+    parent, started = _stat(pid)
+    return ProcessId(pid, started) if parent >= 0 else None
 
 
 def _stat(pid: int) -> tuple[int, int]:

@@ -56,10 +56,14 @@ class EventLine:
 
     def close(self) -> None:
         """Tell the nodes that the session is over, and stop what is under way for it."""
-        if self._lost is None:
-            self._stop()
+        self.let_go()
         self._event_send.close()
         self.events.close()
+
+    def let_go(self) -> None:
+        """Tell the nodes that the session is over, if they can still be told."""
+        if self._lost is None:
+            self._stop()
 
     def end(self, failure: Failure) -> None:
         """Say that the backend is lost to this session; nothing else comes after it."""

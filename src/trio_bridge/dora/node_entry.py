@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trio_bridge.dora.runtime import program_path
+from trio_bridge.dora.commands import program_path
 from trio_bridge.errors import DataflowError
 
 QUEUE_SIZE = 10_000

@@ -6,13 +6,10 @@ Everything it writes goes to a temporary directory of its own, which goes with i
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,28 +18,24 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.lifetime import Child, ProcessId, child_of, children_of, wait_ended
+from trio_bridge.dora.commands import LOG_LINES, Commands, find_program, program_path, read_log
+from trio_bridge.dora.lifetime import (
+    Child,
+    ProcessId,
+    child_of,
+    children_of,
+    wait_ended,
+)
+from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.shared_memory import leave_none
-from trio_bridge.errors import DataflowError, RuntimeFailed
+from trio_bridge.errors import RuntimeFailed
 
 START_TIMEOUT = 10.0
 """Seconds for coordinator and daemon to come up; 0.3 s is usual."""
 
-COMMAND_TIMEOUT = 10.0
-"""Seconds for one `dora` command; the slowest, a stop that has to kill, takes 1.6 s."""
+DIRECTORY = "trio_bridge-dora-"
+"""Prefix of the directories in which a bridge keeps what it writes."""
 
-STOP_GRACE = 1.0
-"""Seconds the nodes of a dataflow have to end by themselves."""
-
-LOG_LINES = 20
-"""Lines of a log that are shown when something fails."""
-
-GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
-"""The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that starts or
-stops a dataflow must not take that time from the audio of the others. The nodes themselves have
-the daemon's priority: what is lowered cannot be raised again."""
-
-_DIRECTORY = "trio_bridge-dora-"
 _CONNECT_INTERVAL = 0.01
 _ZENOH = """{
   "scouting": { "delay": 0, "multicast": { "enabled": false }, "gossip": { "enabled": false } }
@@ -52,7 +45,6 @@ they fail with shared-memory errors. Where nobody is scouted for, the delay that
 answer (0.5 s for every node) waits for nothing."""
 
 _NODE_ID = re.compile(r"^node_id: (\S+)$", re.MULTILINE)
-_NODE_FAILED = re.compile(r"Node `(?P<node>[^`]+)` failed: (?P<why>.*)")
 
 
 @define(eq=False)
@@ -65,17 +57,18 @@ class Runtime:
         mark: Stands at the front of every dataflow name: whose it is.
         zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
         changing: Held while an instance starts or stops: one at a time, whatever its dataflow.
+        shared: See `Ground.shared`.
     """
 
     directory: Path
     daemon_port: int
     mark: str
     zenoh_overlay: Path
-    _program: str
-    _env: dict[str, str]
+    _commands: Commands
     _coordinator: Child
     _daemon: Child
     changing: trio.Lock = field(factory=trio.Lock, init=False)
+    shared: bool = field(default=False, init=False)
     _failure: str | None = field(default=None, init=False)
     _failed: trio.Event = field(factory=trio.Event, init=False)
 
@@ -90,47 +83,23 @@ class Runtime:
         return self._failure or ""
 
     async def validate(self, descriptor: Path) -> None:
-        """Have Dora check a descriptor.
-
-        Raises:
-            DataflowError: It does not pass.
-        """
-        done = await self._dora("validate", str(descriptor))
-        if done.returncode != 0:
-            raise DataflowError(f"dora does not accept the dataflow: {_error_of(done)}")
+        """See `Ground.validate`."""
+        await self._commands.validate(descriptor)
 
     async def start(self, descriptor: Path, name: str) -> None:
-        """Start a dataflow.
-
-        Raises:
-            DataflowError: Dora does not start it.
-            RuntimeFailed: The daemon did not report to the coordinator in time.
-        """
-        command = ("start", str(descriptor), "--detach", "--name", name)
-        with trio.move_on_after(START_TIMEOUT):
-            while True:
-                done = await self._dora(*command, gently=True)
-                # The daemon listens for nodes before it has reported to the coordinator.
-                if "daemon connections" not in done.stderr:
-                    break
-                await trio.sleep(_CONNECT_INTERVAL)
-            if done.returncode != 0:
-                raise DataflowError(f"dora did not start the dataflow: {_error_of(done)}")
-            return
-        raise RuntimeFailed("the dora daemon did not report to its coordinator")
+        """See `Ground.start`."""
+        await self._commands.start(descriptor, name)
 
     async def stop(self, name: str) -> tuple[str, str] | None:
-        """Stop a dataflow by name; nodes that do not end are killed.
+        """See `Ground.stop`; nodes that do not end are killed."""
+        return (await self._commands.stop(name)).failed
 
-        Returns:
-            The node that failed and Dora's words about it, if one failed.
-        """
-        grace = f"{round(STOP_GRACE * 1000)}ms"
-        done = await self._dora("stop", "--name", name, "--grace-duration", grace, gently=True)
-        match = _NODE_FAILED.search(done.stderr)
-        if match is None:
-            return None
-        return match["node"], match["why"].removesuffix(" with stderr output:")
+    async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
+        """See `Ground.join`."""
+        # Not imported at the top: those who only read descriptors need no Dora.
+        from trio_bridge.dora.attach import attach, wait_attached
+
+        return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
 
     @property
     def attach_environment(self) -> dict[str, str]:
@@ -163,16 +132,8 @@ class Runtime:
         return process is not None
 
     def log(self, node: str, descriptor: Path) -> str:
-        """The last lines that a node has printed."""
-        lines = []
-        # Each instance has a directory of its own, so that no other flow's log is met here.
-        for path in sorted(descriptor.parent.glob(f"out/*/log_{node}.jsonl")):
-            for line in path.read_text(errors="replace").splitlines()[-LOG_LINES:]:
-                try:
-                    lines.append(str(json.loads(line)["msg"]))
-                except (ValueError, KeyError):
-                    lines.append(line)
-        return "\n".join(lines[-LOG_LINES:])
+        """See `Ground.log`."""
+        return read_log(node, descriptor)
 
     async def watch(self) -> None:
         """Notice when coordinator or daemon dies; ends then."""
@@ -186,23 +147,6 @@ class Runtime:
         self._failure = f"the dora {child.name} has died ({how})"
         self._failed.set()
         scope.cancel()
-
-    async def _dora(self, *args: str, gently: bool = False) -> subprocess.CompletedProcess[str]:
-        command = [*(GENTLY if gently else ()), self._program, *args]
-        with trio.move_on_after(COMMAND_TIMEOUT):
-            done = await trio.run_process(
-                command,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                cwd=self.directory,
-                env=self._env,
-            )
-            out, err = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
-            return subprocess.CompletedProcess(command, done.returncode, out, err)
-        return subprocess.CompletedProcess(
-            command, -1, "", f"[ERROR]\n`dora {args[0]}` took longer than {COMMAND_TIMEOUT} s"
-        )
 
     async def close(self) -> None:
         """End coordinator and daemon, and whatever nodes are left."""
@@ -225,9 +169,9 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
     Raises:
         RuntimeFailed: There is no `dora` program, or it does not come up.
     """
-    program = _find_program()
-    _sweep()
-    directory = Path(tempfile.mkdtemp(prefix=f"{_DIRECTORY}{os.getpid()}-"))
+    program = find_program()
+    sweep_directories()
+    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-"))
     try:
         runtime = await _start(program, directory)
         try:
@@ -241,26 +185,12 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _sweep() -> None:
+def sweep_directories() -> None:
     """Remove the directories of bridges that were killed; their processes went with them."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY}*-*"):
-        owner = directory.name.removeprefix(_DIRECTORY).partition("-")[0]
+    for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY}*-*"):
+        owner = directory.name.removeprefix(DIRECTORY).partition("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def program_path() -> str:
-    """Where programs are looked for: beside the interpreter first, since an environment that is
-    not activated is not on PATH."""
-    scripts = str(Path(sys.executable).parent)
-    return os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
-
-
-def _find_program() -> str:
-    program = shutil.which("dora", path=program_path())
-    if program is None:
-        raise RuntimeFailed("no `dora` program found; it comes with the package dora-rs-cli")
-    return program
 
 
 async def _start(program: str, directory: Path) -> Runtime:
@@ -299,7 +229,8 @@ async def _start(program: str, directory: Path) -> Runtime:
             await child.stop()
         raise
     mark = f"trio_bridge-{os.getpid()}"
-    return Runtime(directory, daemon_port, mark, overlay, program, env, coordinator, daemon)
+    commands = Commands(program, directory, env)
+    return Runtime(directory, daemon_port, mark, overlay, commands, coordinator, daemon)
 
 
 def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
@@ -348,10 +279,3 @@ async def _wait_listening(child: Child, port: int, directory: Path) -> None:
     log = (directory / f"{child.name}.log").read_text(errors="replace")
     last = " / ".join(log.strip().splitlines()[-LOG_LINES:]) or "it printed nothing"
     raise RuntimeFailed(f"the dora {child.name} did not come up: {last}")
-
-
-def _error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """Dora's own words, without its source locations and backtraces."""
-    text = re.sub(r"\n\s*(Location|Stack backtrace):.*", "", done.stderr, flags=re.DOTALL)
-    words = [line.strip() for line in text.splitlines() if line.strip(" \n-")]
-    return " ".join(word for word in words if word != "[ERROR]") or "no reason given"

@@ -5,8 +5,30 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import field, frozen
-from attrs.validators import ge, gt
+from attrs import Attribute, field, frozen
+from attrs.validators import ge, gt, le
+
+
+def _address(_instance: object, attribute: Attribute[str], value: str) -> None:
+    if value:
+        split_address(value, attribute.name)
+
+
+def split_address(value: str, name: str = "address") -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; an IPv6 address stands in brackets.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    host, _, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    bracketed = value.startswith("[")
+    if not host or (":" in host and not bracketed) or not port.isdecimal():
+        raise ValueError(f"'{name}' must be HOST:PORT: {value!r}")
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"'{name}' must have a port from 1 to 65535: {value!r}")
+    return host, int(port)
+
 
 SESSION_VALUES: Final = ("language", "model", "recognition_model", "turn_detection", "voice")
 """What a session can have a say in: the language that is spoken, the model asked for, the model
@@ -29,6 +51,8 @@ class DoraSettings:
         wait_timeout: Seconds that a session waits for a place while one may come.
         startup_timeout: Seconds an instance may take from its start until a ping has come
             back through all of its nodes.
+        coordinator: HOST:PORT of a Dora that runs already, instead of a private one.
+        daemon_port: With `coordinator`: where the daemon of this machine takes dynamic nodes.
     """
 
     dataflow: str = "voice"
@@ -38,3 +62,5 @@ class DoraSettings:
     idle_stop: float = field(default=60.0, validator=ge(0))
     wait_timeout: float = field(default=10.0, validator=ge(0))
     startup_timeout: float = field(default=30.0, validator=gt(0))
+    coordinator: str = field(default="", validator=_address)
+    daemon_port: int = field(default=53291, validator=[ge(1), le(65535)])

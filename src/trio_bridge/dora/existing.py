@@ -1,0 +1,226 @@
+"""Instances on a Dora that runs already: a coordinator somewhere, a daemon beside the bridge.
+
+Several bridges may share it, so that each touches only what carries its own mark: the machine,
+the process, and when that began. What a bridge that was killed has left behind is stopped by
+the next one on the same machine. Nodes may run on other machines; their processes, memory and
+logs are not seen from here, and nothing is said of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import structlog
+import trio
+from attrs import define, field
+
+from trio_bridge.dora.commands import Commands, find_program, program_path, read_log
+from trio_bridge.dora.lifetime import ProcessId, process
+from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.runtime import DIRECTORY, sweep_directories
+from trio_bridge.dora.settings import split_address
+from trio_bridge.dora.shared_memory import leave_none
+from trio_bridge.errors import RuntimeFailed
+
+CONNECT_TIMEOUT = 3.0
+"""Seconds for a connection to the coordinator, which may be far away."""
+
+RETRY_INTERVAL = 5.0
+"""Seconds between attempts to stop what could not be stopped."""
+
+_OWNER = re.compile(r"(?P<prefix>trio_bridge-.+)-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]+")
+
+log = structlog.get_logger(__name__)
+
+
+@define(eq=False)
+class ExistingDora:
+    """See `Ground`. It never fails for good: while it cannot be reached, starts do."""
+
+    directory: Path
+    daemon_port: int
+    _prefix: str
+    _process: ProcessId
+    _commands: Commands
+    _address: tuple[str, int]
+    shared: bool = field(default=False, init=False)
+    failure: None = field(default=None, init=False)
+    attach_environment: dict[str, str] = field(factory=dict, init=False)
+    changing: trio.Lock = field(factory=trio.Lock, init=False)
+    _used: set[str] = field(factory=set, init=False)
+    _unstopped: set[str] = field(factory=set, init=False)
+    _owing: trio.Event = field(factory=trio.Event, init=False)
+
+    @property
+    def mark(self) -> str:
+        return f"{self._prefix}-{self._process.pid}-{self._process.started}"
+
+    async def wait_failed(self) -> str:
+        await trio.sleep_forever()
+
+    async def validate(self, descriptor: Path) -> None:
+        await self._commands.validate(descriptor)
+
+    async def start(self, descriptor: Path, name: str) -> None:
+        await self.check()
+        await self.sweep()
+        self._used.add(name)
+        await self._commands.start(descriptor, name)
+
+    async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
+        # Not imported at the top: those who only read descriptors need no Dora.
+        from trio_bridge.dora.attach import attach, wait_attached
+
+        return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
+
+    async def stop(self, name: str) -> tuple[str, str] | None:
+        self._used.discard(name)
+        # Until it is done: it may be cut short, or a machine may be out of reach.
+        self._unstopped.add(name)
+        self._owing.set()
+        result = await self._commands.stop(name)
+        if result.stopped:
+            self._unstopped.discard(name)
+        return result.failed
+
+    async def make_good(self) -> None:
+        """Stop what could not be stopped, as soon as that is possible. Runs until cancelled."""
+        while True:
+            await self._owing.wait()
+            await trio.sleep(RETRY_INTERVAL)
+            for name in sorted(self._unstopped):
+                with suppress(RuntimeFailed):
+                    done = (await self._commands.stop(name)).stopped
+                    if done or name not in await self._commands.running():
+                        self._unstopped.discard(name)
+            if not self._unstopped:
+                self._owing = trio.Event()
+
+    async def check(self) -> None:
+        """See whether there are a coordinator and a daemon.
+
+        Raises:
+            RuntimeFailed: One of them does not listen.
+        """
+        host, port = self._address
+        await _reach(host, port, f"there is no dora coordinator at {host}:{port}")
+        await _reach(
+            "127.0.0.1",
+            self.daemon_port,
+            f"there is no dora daemon on 127.0.0.1:{self.daemon_port}; one has to run beside "
+            "the bridge (dora.daemon_port)",
+        )
+
+    async def sweep(self) -> None:
+        """Stop what bridges of this machine have left running: those that were killed, and this
+        one, where a stop has failed.
+
+        Raises:
+            RuntimeFailed: The coordinator does not answer.
+        """
+        for name in await self._commands.running():
+            if self._is_left(name):
+                log.warning("a dataflow was left running: it is stopped", dataflow=name)
+                await self._commands.stop(name)
+
+    def _is_left(self, name: str) -> bool:
+        match = _OWNER.fullmatch(name)
+        if match is None or match["prefix"] != self._prefix:
+            return False
+        owner = ProcessId(int(match["pid"]), int(match["started"]))
+        return name not in self._used if owner == self._process else process(owner.pid) != owner
+
+    def attached_nodes(self, descriptor: Path) -> None:
+        del descriptor
+
+    def node_pids(self, descriptor: Path) -> dict[str, int]:
+        del descriptor
+        return {}
+
+    def kill(self, pid: int) -> bool:
+        # It may be another machine's number.
+        del pid
+        return False
+
+    def log(self, node: str, descriptor: Path) -> str:
+        return read_log(node, descriptor)
+
+
+@asynccontextmanager
+async def open_existing(
+    coordinator: str, daemon_port: int
+) -> AsyncGenerator[ExistingDora, None]:
+    """Use a Dora that runs already; leaving the context stops what was started on it.
+
+    Args:
+        coordinator: HOST:PORT.
+        daemon_port: Where the daemon of this machine takes dynamic nodes.
+
+    Raises:
+        RuntimeFailed: There is no `dora` program, coordinator or daemon, or they do not go
+            together.
+    """
+    host, port = split_address(coordinator)
+    program = find_program()
+    own = process(os.getpid())
+    assert own is not None  # noqa: S101  we run
+    sweep_directories()
+    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-"))
+    try:
+        env = _environment(await _resolve(host), port)
+        commands = Commands(program, directory, env)
+        machine = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname()) or "machine"
+        prefix = f"trio_bridge-{machine}"
+        dora = ExistingDora(directory, daemon_port, prefix, own, commands, (host, port))
+        await dora.check()
+        await dora.sweep()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dora.make_good)
+                yield dora
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                # If it cannot be reached, the next bridge on this machine does it.
+                with suppress(RuntimeFailed):
+                    await dora.sweep()
+                await leave_none()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _environment(address: str, port: int) -> dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TRIO_BRIDGE_SERVER_")}
+    return env | {
+        "DORA_COORDINATOR_ADDR": address,
+        "DORA_COORDINATOR_PORT": str(port),
+        "RUST_BACKTRACE": "0",
+        "PATH": program_path(),
+    }
+
+
+async def _resolve(host: str) -> str:
+    """The program takes addresses only."""
+    try:
+        found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise RuntimeFailed(f"the dora coordinator's host {host!r} is not known") from exc
+    return str(found[0][4][0])
+
+
+async def _reach(host: str, port: int, otherwise: str) -> None:
+    with trio.move_on_after(CONNECT_TIMEOUT):
+        try:
+            stream = await trio.open_tcp_stream(host, port)
+        except OSError as exc:
+            raise RuntimeFailed(otherwise) from exc
+        await stream.aclose()
+        return
+    raise RuntimeFailed(f"{otherwise}: no answer in {CONNECT_TIMEOUT:g} s")

@@ -1,0 +1,91 @@
+"""Where instances run: what they ask of the Dora that carries them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from trio_bridge.dora.node_io import DoraNode
+
+
+class Daemon(Protocol):
+    """A Dora daemon on this machine, as one attaches to it."""
+
+    @property
+    def daemon_port(self) -> int:
+        """Where a dynamic node attaches."""
+
+    @property
+    def attach_environment(self) -> dict[str, str]:
+        """What `dora.Node` must find in the environment of the process that attaches."""
+
+
+class Ground(Protocol):
+    """A private runtime, or a Dora of somebody else's."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the files of instances are kept."""
+
+    @property
+    def mark(self) -> str:
+        """Stands at the front of every instance's name: whose it is."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether nodes outlive an instance that is given up, and must be told to forget its
+        sessions. Nodes that do not are killed."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why it no longer carries anything, if it does not."""
+
+    async def wait_failed(self) -> str:
+        """Wait until it no longer does; gives the reason."""
+
+    @property
+    def changing(self) -> trio.Lock:
+        """Held while an instance starts or stops."""
+
+    async def validate(self, descriptor: Path) -> None:
+        """Have Dora check a descriptor.
+
+        Raises:
+            DataflowError: It does not pass.
+        """
+
+    async def start(self, descriptor: Path, name: str) -> None:
+        """Start a dataflow.
+
+        Raises:
+            DataflowError: Dora does not start it.
+            RuntimeFailed: It cannot start any.
+        """
+
+    async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
+        """Join a dataflow as the bridge, once its other nodes are there.
+
+        Returns:
+            None if one of them ended instead.
+
+        Raises:
+            DataflowError: Dora refuses.
+        """
+
+    async def stop(self, name: str) -> tuple[str, str] | None:
+        """Stop a dataflow; gives the node that failed and Dora's words, if one did."""
+
+    def attached_nodes(self, descriptor: Path) -> set[str] | None:
+        """Nodes of a dataflow that have attached, or are about to; None if that cannot be
+        known."""
+
+    def node_pids(self, descriptor: Path) -> dict[str, int]:
+        """Nodes of a dataflow → their processes, as far as they are known."""
+
+    def kill(self, pid: int) -> bool:
+        """Kill a node's process; tells whether there was one that is ours to kill."""
+
+    def log(self, node: str, descriptor: Path) -> str:
+        """The last lines that a node has printed, as far as they can be had."""
