@@ -1,8 +1,9 @@
 """What can be set, in one tree: defaults, then a TOML file, then the environment, then flags.
 
 In the file each section is a table (`[server]`), in the environment a key is
-`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands. The table
-`[models]` is different: its keys are the user's own, and `TRIO_BRIDGE_MODELS` holds it whole.
+`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands. Two tables are
+different. The keys of `[models]` are the user's own, and `TRIO_BRIDGE_MODELS` holds it whole.
+`[dataflows.<name>]` is for one dataflow, and can be in the file only.
 
 The environment also speaks to the nodes of a dataflow (`TRIO_BRIDGE_LLM_URL` and the like).
 Those variables are theirs: they are passed on, not read here.
@@ -30,7 +31,7 @@ from typed_settings.converters import to_bool
 from typed_settings.exceptions import TsError
 from typed_settings.loaders import DictLoader
 
-from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.settings import NUMBERS, DataflowSettings, DoraSettings
 from trio_bridge.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "TRIO_BRIDGE_"
@@ -43,6 +44,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 MODELS = "models"
 """The table whose keys are names and patterns of models."""
+
+DATAFLOWS = "dataflows"
+"""The table of tables, one for each dataflow that has settings of its own."""
 
 SECRET_LENGTH = 16
 """Characters a secret has at least. Whoever holds a key can try secrets on it at leisure."""
@@ -134,13 +138,21 @@ class Settings:
     """Everything that can be set, with its defaults.
 
     `models` chooses the dataflow by the model that a client asks for: a name, or a pattern with
-    `*` and `?`, → a dataflow as in `dora.dataflow`, which answers all other models.
+    `*` and `?`, → a dataflow as in `dora.dataflow`, which answers all other models. `dataflows`
+    says what holds for one of them alone.
     """
 
     server: ServerSettings = Factory(ServerSettings)
     dora: DoraSettings = Factory(DoraSettings)
     log: LogSettings = Factory(LogSettings)
     models: dict[str, str] = field(factory=dict, validator=_dataflows)
+    dataflows: dict[str, DataflowSettings] = field(factory=dict)
+
+    def of_dataflow(self, name: str) -> DoraSettings:
+        """What holds for a dataflow."""
+        return self.dataflows.get(name, DataflowSettings()).over(
+            attrs.evolve(self.dora, dataflow=name)
+        )
 
 
 SECTIONS: dict[str, type] = {
@@ -180,11 +192,21 @@ def load_settings(
     layers.append(("command line", _from_flags(flags or {})))
     settings = Settings()
     merged: dict[str, dict[str, Any]] = {}
+    named: set[str] = set()
     for origin, layer in layers:
         for section, values in layer.items():
             merged.setdefault(section, {}).update(values)
         # After each layer, so that a message can tell where the bad value came from.
         settings = _structure(merged, origin)
+        named |= {settings.dora.dataflow, *settings.models.values()}
+    # Named by any layer will do: a flag may choose another dataflow than the file is for.
+    for dataflow in settings.dataflows:
+        if dataflow not in named:
+            hint = _hint(dataflow, tuple(sorted(named)))
+            raise SettingsError(
+                f"{config_path}: no model is answered by the dataflow of"
+                f" [{DATAFLOWS}.{dataflow}]{hint}"
+            )
     return settings
 
 
@@ -205,6 +227,13 @@ def _reason(values: dict[str, dict[str, Any]]) -> str | None:
                 Settings(models=given)
             except ValueError as exc:
                 return f"{MODELS}: {exc}"
+            continue
+        if section == DATAFLOWS:
+            for name, numbers in given.items():
+                try:
+                    DataflowSettings(**numbers)
+                except ValueError as exc:
+                    return f"{DATAFLOWS}.{name}: {str(exc).splitlines()[0]}"
             continue
         for key, value in given.items():
             try:
@@ -232,8 +261,8 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path}: not TOML: {exc}") from exc
     for section, values in document.items():
-        if section != MODELS and section not in KEYS:
-            hint = _hint(section, (*KEYS, MODELS))
+        if section not in (*KEYS, MODELS, DATAFLOWS):
+            hint = _hint(section, (*KEYS, MODELS, DATAFLOWS))
             raise SettingsError(f"{path}: unknown section [{section}]{hint}")
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: '{section}' must be a table, [{section}]")
@@ -242,12 +271,26 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
             if section == MODELS:
                 _check_toml_type(where, "", value)
                 continue
+            if section == DATAFLOWS:
+                _check_numbers(path, key, value)
+                continue
             if key not in KEYS[section]:
                 hint = _hint(key, KEYS[section])
                 raise SettingsError(f"{path}: unknown key '{key}' in [{section}]{hint}")
             attribute = getattr(attrs.fields(SECTIONS[section]), key)
             _check_toml_type(where, attribute.default, value, shown=bool(attribute.repr))
     return document
+
+
+def _check_numbers(path: Path, dataflow: str, numbers: object) -> None:
+    table = f"{DATAFLOWS}.{dataflow}"
+    if not isinstance(numbers, dict):
+        raise SettingsError(f"{path}: '{table}' must be a table, [{table}]")
+    for key, value in numbers.items():
+        if key not in NUMBERS:
+            hint = _hint(key, tuple(NUMBERS))
+            raise SettingsError(f"{path}: unknown key '{key}' in [{table}]{hint}")
+        _check_toml_type(f"{path}: {table}.{key}", NUMBERS[key], value)
 
 
 def _check_toml_type(where: str, default: object, value: object, *, shown: bool = True) -> None:
