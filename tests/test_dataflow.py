@@ -78,7 +78,7 @@ def test_what_is_configured_is_listed(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("model loop-*: there is no dataflow 'ehco'")
     assert lines[1].startswith("model (every other): echo (")
-    assert lines[1].endswith("native contract): sound")
+    assert "native contract): sound; sessions 200, warm 1, max_instances 4," in lines[1]
     assert len(lines) == 2
 
 
@@ -94,6 +94,21 @@ def test_values_of_the_session_are_told_and_must_be_listed(capsys, tmp_path):
     assert "1 problems" in capsys.readouterr().out
     config.write_text(f'[dora]\ndataflow = "{flow}"\n[session_values]\nlanguage = ["en"]\n')
     assert main(["dataflow", "list", "--config", str(config)]) == 0
+
+
+def test_what_holds_for_each_dataflow_is_listed(capsys, tmp_path):
+    """Its own numbers, the general ones, and what its contract has to say."""
+    config = tmp_path / "bridge.toml"
+    config.write_text(
+        "[dora]\nwarm = 2\n"
+        '[models]\n"loop" = "echo"\n'
+        "[dataflows.voice]\nsessions = 20\nidle_stop = 5\n"
+        "[dataflows.echo]\nwarm = 6\n"
+    )
+    assert main(["dataflow", "list", "--config", str(config)]) == 0
+    loop, every_other = capsys.readouterr().out.splitlines()
+    assert loop.endswith("sound; sessions 200, warm 6, max_instances 6, idle_stop 60")
+    assert every_other.endswith("sound; sessions 20, warm 2, max_instances 4, idle_stop 5")
 
 
 def test_a_server_that_does_not_answer_is_one_line(capsys):

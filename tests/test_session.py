@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_bridge.audio.encodings import CODINGS, Encoding
-from trio_bridge.backend import Emit, Handler, InProcessBackend
+from trio_bridge.backend import BackendSession, Emit, Handler, InProcessBackend
 from trio_bridge.closing import Ending
 from trio_bridge.errors import TransportClosed
 from trio_bridge.messages import (
@@ -35,16 +36,22 @@ from trio_bridge.messages import (
 )
 from trio_bridge.realtime.config import SessionConfig
 from trio_bridge.realtime.engine import RealtimeEngine
-from trio_bridge.session import Session, SessionLimits
+from trio_bridge.session import READ_AHEAD, Session, SessionLimits
 from trio_bridge.transport import MemoryTransport, memory_transport_pair
 
 Commands = trio.MemoryReceiveChannel[Command]
 
 
 def make_session(
-    handler: Handler, *, resume_window: float = 0.0, lead: float = 2.0, **engine_settings: Any
+    answering: Handler | InProcessBackend,
+    *,
+    resume_window: float = 0.0,
+    lead: float = 2.0,
+    **engine_settings: Any,
 ) -> Session:
-    backend = InProcessBackend(handler)
+    backend = (
+        answering if isinstance(answering, InProcessBackend) else InProcessBackend(answering)
+    )
     engine = RealtimeEngine(
         session_id="sess_test",
         model="test",
@@ -368,6 +375,67 @@ async def test_a_backend_that_fails_ends_its_session_with_a_reason(
         code, reason = await closed(peer.transport)
     assert code == 1011
     assert "handler" in reason
+
+
+class Crowded(InProcessBackend):
+    """A place comes free after a minute; `waiting` are in line."""
+
+    waiting = 0
+
+    @asynccontextmanager
+    async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:
+        self.waiting += 1
+        try:
+            await trio.sleep(60)
+        finally:
+            self.waiting -= 1
+        async with super().session(session_id) as link:
+            yield link
+
+
+@pytest.mark.parametrize("resume_window", [0.0, 5.0])
+async def test_who_hangs_up_leaves_the_line(
+    autojump_clock: MockClock, resume_window: float
+) -> None:
+    """Whatever it has said before; a session that may be resumed waits that long for it."""
+    backend = Crowded(idle)
+    session = make_session(backend, resume_window=resume_window)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        for _ in range(3):
+            await peer.send("session.update", session={"type": "realtime"})
+        await trio.sleep(10)
+        assert backend.waiting == 1
+        left_at = trio.current_time()
+        await peer.transport.close(1000, "")
+    assert trio.current_time() - left_at == pytest.approx(resume_window)
+    assert backend.waiting == 0
+
+
+async def test_what_is_said_in_line_is_heard_in_order(autojump_clock: MockClock) -> None:
+    """And what comes later after it; a client that says a lot is not read without bound."""
+    backend = Crowded(idle)
+    session = make_session(backend)
+    peer = Peer(session)
+    numbers = range(80)
+    unsent = list(numbers)
+
+    async def say() -> None:
+        for number in numbers:
+            await peer.send(f"event-{number}", padding="." * (READ_AHEAD // 20))
+            unsent.remove(number)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(55)
+        nursery.start_soon(say)
+        await trio.sleep(4)
+        assert unsent
+        await peer.until("session.created")
+        for number in numbers:
+            assert f"event-{number}'" in (await peer.until("error"))["error"]["message"]
+        await peer.transport.close(1000, "")
 
 
 async def test_a_client_that_does_not_read_is_disconnected(autojump_clock: MockClock) -> None:

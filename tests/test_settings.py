@@ -134,6 +134,61 @@ def test_models_are_a_table_of_the_users_own(config):
     ]
 
 
+def test_a_dataflow_may_have_numbers_of_its_own(config):
+    """They win over the general ones, wherever those come from; the rest stays general."""
+    text = """
+        [dora]
+        warm = 2
+        [models]
+        "echo*" = "echo"
+        "small" = "flows/small.yml"
+        [dataflows.voice]
+        sessions = 20
+        idle_stop = inf
+        [dataflows."flows/small.yml"]
+        warm = 0
+        max_instances = 9
+    """
+    environ = {"TRIO_BRIDGE_DORA_SESSIONS": "50"}
+    settings = load_settings(config_path=config(text), environ=environ)
+    voice = settings.of_dataflow("voice")
+    assert (voice.dataflow, voice.sessions, voice.warm) == ("voice", 20, 2)
+    assert math.isinf(voice.idle_stop)
+    echo = settings.of_dataflow("echo")
+    assert (echo.dataflow, echo.sessions, echo.warm) == ("echo", 50, 2)
+    small = settings.of_dataflow("flows/small.yml")
+    assert (small.sessions, small.warm, small.max_instances) == (50, 0, 9)
+
+
+def test_numbers_may_be_for_a_dataflow_that_a_flag_replaces(config):
+    """A file is still good when another dataflow is tried for once."""
+    path = config('[dora]\ndataflow = "voice"\n[dataflows.voice]\nsessions = 20\n')
+    settings = load_settings(config_path=path, flags={"dora.dataflow": "echo"})
+    assert settings.of_dataflow("echo").sessions == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[dataflow.voice]\nwarm = 1\n", "did you mean dataflows?"),
+        ("[dataflows]\nvoice = 1\n", "must be a table, [dataflows.voice]"),
+        ("[dataflows.vioce]\nwarm = 1\n", "[dataflows.vioce] (did you mean voice?)"),
+        ("[dataflows.echo]\nwarm = 1\n", "no model is answered by the dataflow of"),
+        ("[dataflows.voice]\nwram = 1\n", "'wram' in [dataflows.voice] (did you mean warm?)"),
+        ('[dataflows.voice]\nwarm = "1"\n', "dataflows.voice.warm must be a number"),
+        ("[dataflows.voice]\nwarm = 1.5\n", "dataflows.voice.warm must be a number"),
+        ("[dataflows.voice]\nwarm = -1\n", "dataflows.voice: 'warm' must be >= 0"),
+        ("[dataflows.voice]\nsessions = 0\n", "dataflows.voice: 'sessions' must be >= 1"),
+        ("[dataflows.voice]\nidle_stop = nan\n", "dataflows.voice: 'idle_stop'"),
+    ],
+)
+def test_a_mistake_in_a_dataflows_numbers_is_named(config, text, words):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config_path=config(text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_lists_and_switches(config):
     """A list is a list in a file, and separated by commas in the environment."""
     text = '[server]\ncors_origins = ["http://127.0.0.1:5173"]\nstrict = true\n'

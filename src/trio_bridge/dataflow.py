@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trio_bridge.dora.descriptor import Descriptor, examine, find_dataflow
+from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.variants import allowed_for
 from trio_bridge.errors import BridgeError, DataflowError
 from trio_bridge.settings import Settings, load_settings
@@ -96,7 +97,19 @@ def _configured(settings: Settings) -> Iterator[tuple[str, bool]]:
                 problems.append(exc)
         contract = f", {descriptor.contract.name} contract" if descriptor else ""
         state = f"{len(problems)} problems" if problems else "sound"
-        yield f"model {model}: {dataflow} ({path}{contract}): {state}", not problems
+        numbers = _numbers(settings.of_dataflow(dataflow), descriptor)
+        words = f"model {model}: {dataflow} ({path}{contract}): {state}; {numbers}"
+        yield words, not problems
+
+
+def _numbers(settings: DoraSettings, descriptor: Descriptor | None) -> str:
+    most = descriptor.contract.sessions if descriptor else None
+    sessions = min(settings.sessions, most or settings.sessions)
+    instances = max(settings.max_instances, settings.warm)
+    return (
+        f"sessions {sessions}, warm {settings.warm}, max_instances {instances},"
+        f" idle_stop {settings.idle_stop:g}"
+    )
 
 
 def _health(url: str) -> dict[str, Any]:

@@ -64,9 +64,7 @@ async def open_models(settings: Settings) -> AsyncGenerator[Models, None]:
     from trio_bridge.dora.backend import open_dora_backends
 
     default = settings.dora.dataflow
-    dataflows = [default, *settings.models.values()]
-    async with open_dora_backends(
-        settings.dora, dataflows, session_values=settings.session_values
-    ) as backends:
+    wanted = [settings.of_dataflow(name) for name in (default, *settings.models.values())]
+    async with open_dora_backends(wanted, session_values=settings.session_values) as backends:
         named = {model: backends[name] for model, name in settings.models.items()}
         yield Models(backends[default], named)

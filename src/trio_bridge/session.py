@@ -11,7 +11,9 @@ nowhere else. A session is not its socket: transports attach and detach.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 import trio
@@ -65,6 +67,10 @@ MIC_PAUSE = MIC_COMMANDS // 2
 MESSAGES_IN_A_ROW = 32
 """Messages sent without letting others run: about a millisecond of work."""
 
+READ_AHEAD = 1024 * 1024
+"""Bytes that a client may send while its session waits for a place of the backend. It is read
+for the sake of its hanging up; more stays with TCP, and then the hanging up is seen late."""
+
 LISTEN_RATE = 16_000
 """Hz: what every backend hears."""
 
@@ -107,6 +113,9 @@ class Session:
         factory=trio.lowlevel.ParkingLot, init=False
     )
     _lost_at: float = field(default=0.0, init=False)
+    _early: deque[str | bytes] = field(factory=deque, init=False)
+    """What came while it waited for its place."""
+
     _link: BackendSession = field(init=False)
     _lost: bool = field(default=False, init=False)
     _served: bool = field(default=False, init=False)
@@ -202,7 +211,7 @@ class Session:
         self._lost_at = trio.current_time()
         try:
             with self._scope:
-                async with self._backend.session(self.id) as self._link:
+                async with self._place() as self._link:
                     await self._serve()
         except* Exception as group:
             self.ending = ending_for(group)
@@ -213,6 +222,34 @@ class Session:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_TIMEOUT):
                 await self._goodbye(self.ending or GOING_AWAY)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncGenerator[BackendSession, None]:
+        """Wait for a place of the backend; a client that hangs up meanwhile leaves the line."""
+        async with trio.open_nursery() as nursery:
+            over = trio.Event()
+            reading = await nursery.start(self._read_ahead, over)
+            async with self._backend.session(self.id) as link:
+                reading.cancel()
+                # Two cannot read one transport.
+                await over.wait()
+                yield link
+
+    async def _read_ahead(
+        self, over: trio.Event, task_status: trio.TaskStatus[trio.CancelScope]
+    ) -> None:
+        unread = 0
+        with trio.CancelScope() as scope:
+            task_status.started(scope)
+            while unread < READ_AHEAD:
+                line = await self._attached()
+                with trio.CancelScope() as line.receiving:
+                    try:
+                        self._early.append(await line.transport.receive())
+                        unread += len(self._early[-1])
+                    except TransportClosed:
+                        self._drop(line)
+        over.set()
 
     async def _serve(self) -> None:
         mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
@@ -265,7 +302,7 @@ class Session:
     ) -> str | bytes:
         """Take frames as long as nothing has to wait; returns the first that has to."""
         while True:
-            frame = await transport.receive()
+            frame = self._early.popleft() if self._early else await transport.receive()
             if not (self._has_room and mic.statistics().current_buffer_used < MIC_PAUSE):
                 return frame
             step = self._take(frame)

@@ -1,9 +1,10 @@
 """What can be set, in one tree: defaults, then a TOML file, then the environment, then flags.
 
 In the file each section is a table (`[server]`), in the environment a key is
-`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands. The tables
-`[models]` and `[session_values]` are different: they are no sections with keys of their own but
-mappings, and `TRIO_BRIDGE_MODELS` and `TRIO_BRIDGE_SESSION_VALUES` hold them whole.
+`TRIO_BRIDGE_<SECTION>_<KEY>`. What is misspelt is refused, wherever it stands. Three tables are
+different. `[models]` and `[session_values]` are mappings, which `TRIO_BRIDGE_MODELS` and
+`TRIO_BRIDGE_SESSION_VALUES` hold whole. `[dataflows.<name>]` is for one dataflow, and can be in
+the file only.
 
 The environment also speaks to the nodes of a dataflow (`TRIO_BRIDGE_LLM_URL` and the like).
 Those variables are theirs: they are passed on, not read here.
@@ -31,7 +32,13 @@ from typed_settings.converters import to_bool
 from typed_settings.exceptions import TsError
 from typed_settings.loaders import DictLoader
 
-from trio_bridge.dora.settings import SESSION_VALUES, VALUE, DoraSettings
+from trio_bridge.dora.settings import (
+    NUMBERS,
+    SESSION_VALUES,
+    VALUE,
+    DataflowSettings,
+    DoraSettings,
+)
 from trio_bridge.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "TRIO_BRIDGE_"
@@ -49,6 +56,8 @@ VALUES = "session_values"
 """The table whose keys are names of values, each with the list of those allowed."""
 
 TABLES = (MODELS, VALUES)
+DATAFLOWS = "dataflows"
+"""The table of tables, one for each dataflow that has settings of its own."""
 
 SECRET_LENGTH = 16
 """Characters a secret has at least. Whoever holds a key can try secrets on it at leisure."""
@@ -155,9 +164,10 @@ class Settings:
     """Everything that can be set, with its defaults.
 
     `models` chooses the dataflow by the model that a client asks for: a name, or a pattern with
-    `*` and `?`, → a dataflow as in `dora.dataflow`, which answers all other models.
-    `session_values` lists what the nodes of a dataflow may be started with by a session's wish:
-    a name of `dora.settings.SESSION_VALUES` → the values allowed, the default first.
+    `*` and `?`, → a dataflow as in `dora.dataflow`, which answers all other models. `dataflows`
+    says what holds for one of them alone. `session_values` lists what the nodes of a dataflow
+    may be started with by a session's wish: a name of `dora.settings.SESSION_VALUES` → the
+    values allowed, the default first.
     """
 
     server: ServerSettings = Factory(ServerSettings)
@@ -165,6 +175,13 @@ class Settings:
     log: LogSettings = Factory(LogSettings)
     models: dict[str, str] = field(factory=dict, validator=_dataflows)
     session_values: dict[str, tuple[str, ...]] = field(factory=dict, validator=_session_values)
+    dataflows: dict[str, DataflowSettings] = field(factory=dict)
+
+    def of_dataflow(self, name: str) -> DoraSettings:
+        """What holds for a dataflow."""
+        return self.dataflows.get(name, DataflowSettings()).over(
+            attrs.evolve(self.dora, dataflow=name)
+        )
 
 
 _CHECKS: dict[str, Callable[[object, object, Mapping[str, Any]], None]] = {
@@ -209,11 +226,21 @@ def load_settings(
     layers.append(("command line", _from_flags(flags or {})))
     settings = Settings()
     merged: dict[str, dict[str, Any]] = {}
+    named: set[str] = set()
     for origin, layer in layers:
         for section, values in layer.items():
             merged.setdefault(section, {}).update(values)
         # After each layer, so that a message can tell where the bad value came from.
         settings = _structure(merged, origin)
+        named |= {settings.dora.dataflow, *settings.models.values()}
+    # Named by any layer will do: a flag may choose another dataflow than the file is for.
+    for dataflow in settings.dataflows:
+        if dataflow not in named:
+            hint = _hint(dataflow, tuple(sorted(named)))
+            raise SettingsError(
+                f"{config_path}: no model is answered by the dataflow of"
+                f" [{DATAFLOWS}.{dataflow}]{hint}"
+            )
     return settings
 
 
@@ -234,6 +261,13 @@ def _reason(values: dict[str, dict[str, Any]]) -> str | None:
                 _CHECKS[section](None, None, given)
             except ValueError as exc:
                 return f"{section}: {exc}"
+            continue
+        if section == DATAFLOWS:
+            for name, numbers in given.items():
+                try:
+                    DataflowSettings(**numbers)
+                except ValueError as exc:
+                    return f"{DATAFLOWS}.{name}: {str(exc).splitlines()[0]}"
             continue
         for key, value in given.items():
             try:
@@ -261,8 +295,8 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{path}: not TOML: {exc}") from exc
     for section, values in document.items():
-        if section not in KEYS and section not in TABLES:
-            hint = _hint(section, (*KEYS, *TABLES))
+        if section not in (*KEYS, *TABLES, DATAFLOWS):
+            hint = _hint(section, (*KEYS, *TABLES, DATAFLOWS))
             raise SettingsError(f"{path}: unknown section [{section}]{hint}")
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: '{section}' must be a table, [{section}]")
@@ -271,12 +305,26 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
             if section in TABLES:
                 _check_toml_type(where, "" if section == MODELS else (), value)
                 continue
+            if section == DATAFLOWS:
+                _check_numbers(path, key, value)
+                continue
             if key not in KEYS[section]:
                 hint = _hint(key, KEYS[section])
                 raise SettingsError(f"{path}: unknown key '{key}' in [{section}]{hint}")
             attribute = getattr(attrs.fields(SECTIONS[section]), key)
             _check_toml_type(where, attribute.default, value, shown=bool(attribute.repr))
     return document
+
+
+def _check_numbers(path: Path, dataflow: str, numbers: object) -> None:
+    table = f"{DATAFLOWS}.{dataflow}"
+    if not isinstance(numbers, dict):
+        raise SettingsError(f"{path}: '{table}' must be a table, [{table}]")
+    for key, value in numbers.items():
+        if key not in NUMBERS:
+            hint = _hint(key, tuple(NUMBERS))
+            raise SettingsError(f"{path}: unknown key '{key}' in [{table}]{hint}")
+        _check_toml_type(f"{path}: {table}.{key}", NUMBERS[key], value)
 
 
 def _check_toml_type(where: str, default: object, value: object, *, shown: bool = True) -> None:

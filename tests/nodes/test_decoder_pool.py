@@ -17,7 +17,7 @@ from trio_bridge.nodes.decoder_pool import DecoderPool, workers_for
 
 FAKE = """
 import os, signal, sys
-from trio_bridge.dora.lifetime import die_with_parent
+from trio_bridge.dora.parent_death import die_with_parent
 from trio_bridge.nodes import asr_worker
 
 class Echo:

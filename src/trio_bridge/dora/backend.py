@@ -160,16 +160,15 @@ async def open_dora_backend(
 
 @asynccontextmanager
 async def open_dora_backends(
-    settings: DoraSettings,
-    dataflows: Iterable[str],
+    wanted: Iterable[DoraSettings],
     *,
     session_values: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncGenerator[dict[str, DoraBackend], None]:
     """Start several dataflows on one runtime of their own; leaving the context stops them all.
 
     Args:
-        settings: How many instances of each, and so on; its `dataflow` is not looked at.
-        dataflows: Their names or files; one that is named twice is started once.
+        wanted: The settings of each; a dataflow that is named twice is started once. They
+            share one Dora.
         session_values: As for `open_dora_backend`.
 
     Yields:
@@ -179,15 +178,15 @@ async def open_dora_backends(
         DataflowError: As for `open_dora_backend`. The files are read before anything starts.
         RuntimeFailed: The runtime did not come up.
     """
-    wanted = {name: evolve(settings, dataflow=name) for name in dataflows}
-    for name in wanted:
+    distinct = {settings.dataflow: settings for settings in wanted}
+    for name in distinct:
         descriptor = read_descriptor(find_dataflow(name))
         allowed_for(descriptor.session_values, session_values or {})
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(_open_ground(settings))
-        for name, each in wanted.items():
-            opened = open_dora_backend(each, runtime=runtime, session_values=session_values)
+        runtime = await stack.enter_async_context(_open_ground(next(iter(distinct.values()))))
+        for name, settings in distinct.items():
+            opened = open_dora_backend(settings, runtime=runtime, session_values=session_values)
             backends[name] = await stack.enter_async_context(opened)
         yield backends
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +13,7 @@ from pathlib import Path
 import trio
 from attrs import define, frozen
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
-"""Loaded here, not in the child: between fork and exec nothing may take a lock."""
+from trio_bridge.dora.parent_death import before_exec
 
 GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
 """The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that starts or
@@ -26,29 +22,6 @@ the daemon's priority: what is lowered cannot be raised again."""
 
 KILL_GRACE = 1.0
 """Seconds between asking a process to end and killing it. Coordinator and daemon take 5 ms."""
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends.
-
-    For worker processes: call it first thing in the worker. Start such workers from a thread
-    that lives as long as they should (the main thread), not from a pool of threads. Without
-    it workers outlive a killed node and hold its pipes, and Dora never notices that the node
-    has gone.
-    """
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The parent may have died before the call; then no signal will ever come.
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def before_exec() -> None:
-    """For `preexec_fn`: have the kernel kill the new process when the thread that forks ends.
-    It must not be one of Trio's: those end when they have been idle for a while."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def wait_ended(pid: int) -> None:
@@ -66,11 +39,13 @@ async def wait_ended(pid: int) -> None:
 
 @define(eq=False)
 class Child:
-    """A child process in a session of its own, killed by the kernel when we die.
+    """A child process in a process group of its own, killed by the kernel when we die.
 
     It is started from the calling thread, not one of Trio's: the kernel's promise is tied to
     the thread that forks, and Trio's threads end when they have been idle for a while. The
-    session of its own keeps a terminal's Ctrl-C from it.
+    group of its own keeps a terminal's Ctrl-C from it. A session of its own would do so too,
+    but Linux weighs sessions against each other, whatever the priority of what runs in them:
+    work of low priority in one would take its share of the other.
     """
 
     name: str
@@ -89,7 +64,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,
                 preexec_fn=before_exec,  # noqa: PLW1509  # one system call, no locks
             )
         return cls(name, popen)

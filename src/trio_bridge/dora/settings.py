@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import Attribute, field, frozen
-from attrs.validators import ge, gt, le
+from attrs import Attribute, asdict, evolve, field, fields, frozen
+from attrs.validators import ge, gt, le, optional
 
 
 def _address(_instance: object, attribute: Attribute[str], value: str) -> None:
@@ -40,7 +40,8 @@ VALUE = re.compile(r"[\w.:+-]{1,64}")
 
 @frozen
 class DoraSettings:
-    """Which dataflow answers, and how many of it. The numbers hold for each dataflow.
+    """Which dataflow answers, and how many of it. The numbers hold for each dataflow that has
+    none of its own; see `DataflowSettings`.
 
     Attributes:
         dataflow: The name of a dataflow that ships (`voice`, `echo`), or a path to a YAML file.
@@ -64,3 +65,27 @@ class DoraSettings:
     startup_timeout: float = field(default=30.0, validator=gt(0))
     coordinator: str = field(default="", validator=_address)
     daemon_port: int = field(default=53291, validator=[ge(1), le(65535)])
+
+
+@frozen
+class DataflowSettings:
+    """What holds for one dataflow instead of the numbers of `DoraSettings`, where it is set."""
+
+    sessions: int | None = field(default=None, validator=optional(ge(1)))
+    warm: int | None = field(default=None, validator=optional(ge(0)))
+    max_instances: int | None = field(default=None, validator=optional(ge(1)))
+    idle_stop: float | None = field(default=None, validator=optional(ge(0)))
+    wait_timeout: float | None = field(default=None, validator=optional(ge(0)))
+    startup_timeout: float | None = field(default=None, validator=optional(gt(0)))
+
+    def over(self, general: DoraSettings) -> DoraSettings:
+        """The general settings with these put in."""
+        given = asdict(self, filter=lambda _, value: value is not None)
+        return evolve(general, **given)
+
+
+NUMBERS = {
+    key.name: getattr(fields(DoraSettings), key.name).default
+    for key in fields(DataflowSettings)
+}
+"""What can be set for one dataflow → its general default."""

@@ -22,7 +22,8 @@ import sys
 import time
 from typing import Any, BinaryIO, Final
 
-from trio_bridge.dora.lifetime import die_with_parent
+from trio_bridge.dora.parent_death import die_with_parent
+from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.recognition import Recogniser, open_recogniser
 
 HEADER: Final = struct.Struct("<cI")
@@ -76,7 +77,8 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     # Whatever a library prints must not be taken for a reply.
     os.dup2(2, 1)
-    serve(open_recogniser(sys.argv[1]), orders, replies)
+    recogniser = gently(lambda: open_recogniser(sys.argv[1]))
+    serve(recogniser, orders, replies)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from attrs import define, field
 
 from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.dora.contract import SAMPLE_RATE, Answer, Cancel, Listen
+from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.host import NodeIO, open_node
 
 OUTPUT_RATE = 32_000
@@ -103,7 +104,7 @@ async def main() -> None:
     async with open_node("echo") as io:
         # The first resampler of a process computes its filter, which would hold up the first
         # session's first frames.
-        StreamResampler(SAMPLE_RATE, OUTPUT_RATE, quality="fast")
+        gently(lambda: StreamResampler(SAMPLE_RATE, OUTPUT_RATE, quality="fast"))
         echo = Echo(io)
         io.sessions = lambda: len(echo)
         async for batch in io:

@@ -28,7 +28,7 @@ from dora import Node
 
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS, Ack, port_of
-from trio_bridge.dora.lifetime import die_with_parent, wait_ended
+from trio_bridge.dora.lifetime import wait_ended
 from trio_bridge.dora.node_io import (
     Batch,
     DoraNode,
@@ -38,6 +38,8 @@ from trio_bridge.dora.node_io import (
     Ping,
     Stopped,
 )
+from trio_bridge.dora.parent_death import die_with_parent
+from trio_bridge.nodes.gently import gently
 
 __all__ = ["NodeIO", "die_with_parent", "open_node"]
 
@@ -224,7 +226,7 @@ async def open_node(
         outputs = config["outputs"] if outputs is None else outputs
         inputs = config["inputs"] if inputs is None else inputs
         node = cast("DoraNode", attached)  # its stub leaves `Optional` out
-    prepare(ROWS.values())
+    gently(lambda: prepare(ROWS.values()))
     ports = frozenset(map(port_of, inputs or ()))
     io = NodeIO(name, Inbox(node), Outbox(node), frozenset(outputs or ROWS), ports)
     try:

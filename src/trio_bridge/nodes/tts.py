@@ -15,6 +15,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.dora.contract import Answer, Cancel, Credit
+from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
 from trio_bridge.nodes.speaking import AnswerBroken, Delivery, Emit, Outgoing, SpokenAnswer
@@ -180,7 +181,7 @@ async def main() -> None:
     failure = None
     async with open_node("tts") as io:
         try:
-            engine = await trio.to_thread.run_sync(open_engine, os.environ)
+            engine = await trio.to_thread.run_sync(gently, lambda: open_engine(os.environ))
         except EngineError as exc:
             # Raised outside, or the nursery would wrap it and show its insides.
             failure = str(exc)
