@@ -23,8 +23,9 @@ from trio_bridge.dora.hub.instance import HubInstance
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.ports import ContractName
-from trio_bridge.dora.runtime import Runtime, open_runtime
+from trio_bridge.dora.runtime import Runtime
 from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.supervision import Supervisor, open_supervisor
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 
@@ -41,6 +42,7 @@ class DoraBackend:
 
     _descriptor: Descriptor
     _pool: Pool[Instance]
+    _supervisor: Supervisor
 
     @property
     def capabilities(self) -> Capabilities:
@@ -58,10 +60,11 @@ class DoraBackend:
         return self._pool.healthy
 
     def status(self) -> dict[str, Any]:
-        """See `Backend.status`: the pool; every instance, its sessions, and what its nodes
-        hold."""
+        """See `Backend.status`: the runtime; the pool; every instance, its sessions, and what
+        its nodes hold."""
         name = self._descriptor.name
         return {
+            "runtime": self._supervisor.status(),
             "pools": [{"dataflow": name, **self._pool.status()}],
             "dataflows": [
                 {
@@ -87,15 +90,16 @@ class DoraBackend:
 
 @asynccontextmanager
 async def open_dora_backend(
-    settings: DoraSettings, *, runtime: Runtime | None = None
+    settings: DoraSettings, *, supervisor: Supervisor | None = None
 ) -> AsyncGenerator[DoraBackend, None]:
     """Start the dataflow's instances; leaving the context stops them.
 
     Args:
         settings: Which dataflow, and how many of it.
-        runtime: Where to run it; stays the caller's. Default: a private one of its own.
+        supervisor: Whose runtime to run it on; stays the caller's. Default: one of its own.
 
-    An instance that breaks ends its own sessions and is replaced.
+    An instance that breaks ends its own sessions and is replaced. When the runtime dies, that
+    happens to all of them.
 
     Raises:
         DataflowError: The dataflow is wrong, or did not come up; names the node.
@@ -105,17 +109,18 @@ async def open_dora_backend(
     most = descriptor.contract.sessions or settings.sessions
     settings = evolve(settings, sessions=min(settings.sessions, most))
     failure: BridgeError | None = None
-    runtimes = nullcontext(runtime) if runtime is not None else open_runtime()
-    async with runtimes as runtime, trio.open_nursery() as nursery:
+    supervisors = nullcontext(supervisor) if supervisor is not None else open_supervisor()
+    async with supervisors as supervisor, trio.open_nursery() as nursery:
 
         def make() -> Instance:
+            runtime = supervisor.runtime
             name = f"{runtime.mark}-{secrets.token_hex(4)}"
             kind = _INSTANCES[descriptor.contract.name]
             return kind(name, settings.sessions, descriptor, runtime)
 
-        pool = Pool(settings, make, runtime, nursery)
+        pool = Pool(settings, make, supervisor, nursery)
         try:
-            await _validate(descriptor, runtime)
+            await _validate(descriptor, supervisor.runtime)
             prepare(ROWS.values())
             await pool.fill()
         except BridgeError as exc:
@@ -123,7 +128,7 @@ async def open_dora_backend(
             failure = exc
         else:
             nursery.start_soon(pool.tend)
-            yield DoraBackend(descriptor, pool)
+            yield DoraBackend(descriptor, pool, supervisor)
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
@@ -151,9 +156,9 @@ async def open_dora_backends(
         read_descriptor(find_dataflow(name))
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(open_runtime())
+        supervisor = await stack.enter_async_context(open_supervisor())
         for name, each in wanted.items():
-            opened = open_dora_backend(each, runtime=runtime)
+            opened = open_dora_backend(each, supervisor=supervisor)
             backends[name] = await stack.enter_async_context(opened)
         yield backends
 

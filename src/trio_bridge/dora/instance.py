@@ -195,8 +195,9 @@ class Instance:
         error: BridgeError | None = None
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_runtime)
-                with trio.move_on_after(startup) as starting:
+                starting = trio.CancelScope(deadline=trio.current_time() + startup)
+                nursery.start_soon(self._watch_runtime, starting)
+                with starting:
                     try:
                         await self._runtime.start(file, self.name)
                         if await wait_attached(self._runtime, probe_id):
@@ -457,5 +458,6 @@ class Instance:
                 self._break(fault)
                 return
 
-    async def _watch_runtime(self) -> None:
+    async def _watch_runtime(self, starting: trio.CancelScope) -> None:
         self._break(Fault("", await self._runtime.wait_failed()))
+        starting.cancel()

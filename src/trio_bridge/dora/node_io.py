@@ -222,6 +222,9 @@ class Inbox:
                     token.run_sync_soon(self._wake, idempotent=True)
                     if isinstance(event, Stopped):
                         return
+                    if isinstance(event, Notice) and event.kind == "ERROR":
+                        # The daemon is gone: `next()` would never come back.
+                        return
             finally:
                 token.run_sync_soon(self.ended.set)
 

@@ -6,6 +6,7 @@ Everything it writes goes to a temporary directory of its own, which goes with i
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -15,14 +16,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from glob import glob
 from pathlib import Path
 
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.lifetime import Child, ProcessId, child_of, children_of, wait_ended
-from trio_bridge.dora.shared_memory import leave_none
+from trio_bridge.dora.lifetime import (
+    Child,
+    ProcessId,
+    child_of,
+    children_of,
+    started_with,
+    wait_ended,
+)
+from trio_bridge.dora.shared_memory import leave_none, remove_unheld_segments
 from trio_bridge.errors import DataflowError, RuntimeFailed
 
 START_TIMEOUT = 10.0
@@ -44,6 +53,8 @@ the daemon's priority: what is lowered cannot be raised again."""
 
 _DIRECTORY = "trio_bridge-dora-"
 _CONNECT_INTERVAL = 0.01
+_OVERLAY = "zenoh.json5"
+_ZENOH_VARIABLE = "DORA_ZENOH_CONFIG_OVERLAY"
 _ZENOH = """{
   "scouting": { "delay": 0, "multicast": { "enabled": false }, "gossip": { "enabled": false } }
 }"""
@@ -64,7 +75,6 @@ class Runtime:
         daemon_port: Where a dynamic node attaches.
         mark: Stands at the front of every dataflow name: whose it is.
         zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
-        changing: Held while an instance starts or stops: one at a time, whatever its dataflow.
     """
 
     directory: Path
@@ -75,7 +85,6 @@ class Runtime:
     _env: dict[str, str]
     _coordinator: Child
     _daemon: Child
-    changing: trio.Lock = field(factory=trio.Lock, init=False)
     _failure: str | None = field(default=None, init=False)
     _failed: trio.Event = field(factory=trio.Event, init=False)
 
@@ -135,7 +144,7 @@ class Runtime:
     @property
     def attach_environment(self) -> dict[str, str]:
         """What `dora.Node` must find in the environment of the process that attaches."""
-        return {"DORA_ZENOH_CONFIG_OVERLAY": str(self.zenoh_overlay)}
+        return {_ZENOH_VARIABLE: str(self.zenoh_overlay)}
 
     def nodes(self) -> list[ProcessId]:
         """The processes of all nodes that the daemon has started."""
@@ -206,13 +215,10 @@ class Runtime:
 
     async def close(self) -> None:
         """End coordinator and daemon, and whatever nodes are left."""
-        left = self.nodes()
         with trio.CancelScope(shield=True):
             await self._daemon.stop()
             await self._coordinator.stop()
-            for node in left:
-                node.kill()
-                await wait_ended(node.pid)
+            await _end_processes(self.zenoh_overlay)
             await leave_none()
 
 
@@ -226,9 +232,8 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
         RuntimeFailed: There is no `dora` program, or it does not come up.
     """
     program = _find_program()
-    _sweep()
-    directory = Path(tempfile.mkdtemp(prefix=f"{_DIRECTORY}{os.getpid()}-"))
-    try:
+    await _sweep()
+    with _own_directory() as directory:
         runtime = await _start(program, directory)
         try:
             async with trio.open_nursery() as nursery:
@@ -237,16 +242,52 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
                 nursery.cancel_scope.cancel()
         finally:
             await runtime.close()
+
+
+@contextmanager
+def _own_directory() -> Iterator[Path]:
+    """A directory, removed at the end. Its lock says that we live.
+
+    The kernel opens the lock when we are killed. A process id would not do: in a container each
+    bridge may have the same.
+    """
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY))
+        lock = os.open(directory, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if directory.exists():
+            break
+        os.close(lock)  # Another bridge has swept it away before it was locked.
+    try:
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
 
 
-def _sweep() -> None:
-    """Remove the directories of bridges that were killed; their processes went with them."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY}*-*"):
-        owner = directory.name.removeprefix(_DIRECTORY).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(directory, ignore_errors=True)
+async def _sweep() -> None:
+    """Remove what bridges that were killed have left: processes that did not go with them,
+    directories, shared memory."""
+    for name in glob(f"{_DIRECTORY}*", root_dir=tempfile.gettempdir()):
+        directory = Path(tempfile.gettempdir(), name)
+        # Another user's, gone already, or (`BlockingIOError`) of a bridge that lives.
+        with suppress(OSError):
+            lock = os.open(directory, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                await _end_processes(directory / _OVERLAY)
+                shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(lock)
+    remove_unheld_segments()
+
+
+async def _end_processes(overlay: Path) -> None:
+    """Kill what still runs of a runtime whose daemon is gone. All of it was given the overlay;
+    that the daemon started it cannot be seen any more."""
+    for process in started_with(_ZENOH_VARIABLE, str(overlay)):
+        process.kill()
+        await wait_ended(process.pid)
 
 
 def program_path() -> str:
@@ -264,7 +305,7 @@ def _find_program() -> str:
 
 
 async def _start(program: str, directory: Path) -> Runtime:
-    overlay = directory / "zenoh.json5"
+    overlay = directory / _OVERLAY
     overlay.write_text(_ZENOH)
     coordinator_port, daemon_port = _free_ports(2)
     env = _environment(overlay, coordinator_port)
@@ -308,7 +349,7 @@ def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
     foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_SERVER_")
     env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     env |= {
-        "DORA_ZENOH_CONFIG_OVERLAY": str(overlay),
+        _ZENOH_VARIABLE: str(overlay),
         "DORA_COORDINATOR_PORT": str(coordinator_port),
         "RUST_BACKTRACE": "0",
         "PYTHONUNBUFFERED": "1",
