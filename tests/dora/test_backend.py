@@ -360,7 +360,7 @@ trio.run(main)
 
 
 async def test_nothing_survives_a_killed_bridge() -> None:
-    """Coordinator and daemon go with the bridge, the nodes with the daemon."""
+    """Coordinator and daemon go with the bridge, the nodes and the reaper of itself as well."""
     bridge = await trio.lowlevel.open_process(
         [sys.executable, "-c", BRIDGE], stdout=subprocess.PIPE
     )
@@ -375,5 +375,5 @@ async def test_nothing_survives_a_killed_bridge() -> None:
         bridge.kill()
         await bridge.wait()
         await bridge.stdout.aclose()
-    assert len(left) == 3
+    assert len(left) == 4
     await settled(lambda: not any(Path(f"/proc/{p.pid}").exists() for p in left), 10)

@@ -74,6 +74,7 @@ class DoraBackend:
                     "sessions": instance.sessions,
                     "nodeSessions": dict(instance.node_sessions),
                     "lostMessages": instance.lost,
+                    "badMessages": instance.bad,
                 }
                 for instance, state in self._pool.states
             ],

@@ -17,12 +17,12 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from glob import glob
 from pathlib import Path
 
 import trio
 from attrs import define, field
 
+from trio_bridge.dora import reaper
 from trio_bridge.dora.lifetime import (
     Child,
     ProcessId,
@@ -164,6 +164,11 @@ class Runtime:
             if match and process.working_directory() == str(descriptor.parent):
                 yield match[1], process
 
+    def is_node(self, pid: int, folder: Path) -> bool:
+        """Whether a process is a node of the dataflow whose descriptor is in a folder."""
+        process = child_of(self._daemon.pid, pid)
+        return process is not None and process.working_directory() == str(folder)
+
     def kill(self, pid: int) -> bool:
         """Kill a node's process; tells whether there was one."""
         process = child_of(self._daemon.pid, pid)
@@ -233,7 +238,7 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
     """
     program = _find_program()
     await _sweep()
-    with _own_directory() as directory:
+    with _own_directory() as directory, _reaped(directory):
         runtime = await _start(program, directory)
         try:
             async with trio.open_nursery() as nursery:
@@ -252,7 +257,7 @@ def _own_directory() -> Iterator[Path]:
     bridge may have the same.
     """
     while True:
-        directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY))
+        directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY)).resolve()
         lock = os.open(directory, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if directory.exists():
@@ -265,11 +270,31 @@ def _own_directory() -> Iterator[Path]:
         os.close(lock)
 
 
+def _directories() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).resolve().glob(f"{_DIRECTORY}*"))
+
+
+@contextmanager
+def _reaped(directory: Path) -> Iterator[None]:
+    """See `reaper.py`."""
+    process = subprocess.Popen(  # noqa: S603  # the command is ours
+        [
+            *(sys.executable, "-I", "-S", reaper.__file__),
+            *(str(directory), _ZENOH_VARIABLE, str(directory / _OVERLAY)),
+        ],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # It must survive what kills the bridge and its group.
+    )
+    try:
+        yield
+    finally:
+        process.communicate()
+
+
 async def _sweep() -> None:
     """Remove what bridges that were killed have left: processes that did not go with them,
     directories, shared memory."""
-    for name in glob(f"{_DIRECTORY}*", root_dir=tempfile.gettempdir()):
-        directory = Path(tempfile.gettempdir(), name)
+    for directory in _directories():
         # Another user's, gone already, or (`BlockingIOError`) of a bridge that lives.
         with suppress(OSError):
             lock = os.open(directory, os.O_RDONLY)
