@@ -67,7 +67,7 @@ ON_NODES = (
     Failure("a node is killed (SIGKILL)", BROKEN, "'bad' has", signal=signal.SIGKILL),
     Failure("a node hangs (SIGSTOP)", BROKEN, "'bad' has", signal=signal.SIGSTOP),
     Failure("a flood of messages", BROKEN, "sends more than", "flood"),
-    Failure("a flood of 48 MB messages", BROKEN, "'bad'", "huge"),
+    Failure("a flood of 48 MB messages", BROKEN, "sends more than", "huge"),
     Failure("200 rows of unknown kind", BROKEN, "again and again", "unknown kinds"),
     Failure("speech rows of the wrong type", BROKEN, "int64, not string", "speech type"),
     Failure("text that is not UTF-8", BROKEN, "decode", "not utf-8"),

@@ -37,8 +37,12 @@ QUIET = 0.005
 FATAL = "fatal event stream error"
 """How Dora's words begin when the connection to the daemon has ended."""
 
-MESSAGE_BYTES = 32 * 2**20
-"""The largest message that is looked at: two minutes of speech at 32 kHz, twice over."""
+MESSAGE_BYTES = 16 * 2**20
+"""The largest message that is looked at: two minutes of speech at 32 kHz. A larger one is too
+much by itself: its way through Dora alone holds everybody up."""
+
+TOO_MUCH = 2**20
+"""The weight of a message that is too much by itself."""
 
 ROWS_WAITING = 4096
 """Rows a port may hold back during its quiet time. More leave at once: it bounds the memory,
@@ -127,9 +131,10 @@ def read_notice(event: dict[str, Any] | None) -> Notice | Stopped | None:
 
 def weight_of(value: pa.Array) -> int:
     """What it costs to take a message, in small messages: 1, and more for bytes and rows."""
-    return int(
-        1 + value.get_total_buffer_size() // BYTES_OF_WEIGHT + len(value) // ROWS_OF_WEIGHT
-    )
+    size: int = value.get_total_buffer_size()
+    if size > MESSAGE_BYTES:
+        return TOO_MUCH
+    return 1 + size // BYTES_OF_WEIGHT + len(value) // ROWS_OF_WEIGHT
 
 
 def check(value: pa.Array) -> None:
