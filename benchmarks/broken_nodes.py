@@ -34,8 +34,8 @@ from tests.support.server import children_of, is_running
 
 import trio_bridge
 from trio_bridge.dora.backend import open_dora_backend
-from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.supervision import open_supervisor
 from trio_bridge.settings import ServerSettings, Settings
 
 MARK = "places: "
@@ -48,9 +48,9 @@ async def house() -> None:
     """The server process: both dataflows on one runtime, each behind a port of its own."""
     settings = Settings(server=ServerSettings(port=0))
     async with (
-        open_runtime() as runtime,
-        open_dora_backend(DoraSettings(dataflow="echo"), runtime=runtime) as echo,
-        open_dora_backend(DoraSettings(dataflow="voice"), runtime=runtime) as voice,
+        open_supervisor() as supervisor,
+        open_dora_backend(DoraSettings(dataflow="echo"), grounds=supervisor) as echo,
+        open_dora_backend(DoraSettings(dataflow="voice"), grounds=supervisor) as voice,
         trio_bridge.open_bridge(settings, backend=echo) as echo_bridge,
         trio_bridge.open_bridge(settings, backend=voice) as voice_bridge,
     ):

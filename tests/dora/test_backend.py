@@ -7,6 +7,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ import pytest
 import trio
 
 from trio_bridge.backend import BackendSession
-from trio_bridge.dora.backend import DoraBackend, open_dora_backend
+from trio_bridge.dora.backend import DoraBackend, open_dora_backend, open_dora_backends
 from trio_bridge.dora.lifetime import ProcessId, children_of
-from trio_bridge.dora.runtime import Runtime
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendBroken, BackendUnavailable, DataflowError
 from trio_bridge.messages import (
@@ -193,20 +193,37 @@ async def test_the_only_instance_is_replaced() -> None:
         assert second is not first
 
 
-async def test_a_dead_daemon_is_noticed() -> None:
-    async with open_dora_backend(DoraSettings("echo")) as backend:
-        runtime = backend.instances[0]._runtime
-        assert isinstance(runtime, Runtime)
-        async with backend.session("one") as session:
-            os.kill(runtime._daemon.pid, signal.SIGKILL)
+@pytest.mark.parametrize("name", ["daemon", "coordinator"])
+async def test_a_dead_runtime_is_replaced(name: str) -> None:
+    """Its sessions are told; whoever comes meanwhile waits for the next; nothing is left of it,
+    though the nodes have lost their parent."""
+    before = descendants()
+    async with open_dora_backends([DoraSettings("echo"), DoraSettings("voice")]) as backends:
+        echo = backends["echo"]
+        runtime = echo.instances[0]._runtime
+        old = descendants() - before
+        threads = threading.active_count()
+        async with echo.session("one") as session:
+            os.kill(getattr(runtime, f"_{name}").pid, signal.SIGKILL)
             with trio.fail_after(5):
                 event = await session.events.receive()
             assert isinstance(event, BackendLost)
-            assert "dora" in event.failure.message
-        with pytest.raises(BackendUnavailable, match="the dora daemon has died"):
-            async with backend.session("two"):
-                pass
-        assert not backend.healthy
+            assert f"the dora {name} has died" in event.failure.message
+        assert not echo.healthy
+        assert echo.status()["runtime"]["state"] == "restarting"
+        with trio.fail_after(7):
+            for backend in backends.values():
+                async with backend.session("two"):
+                    pass
+        async with echo.session("three") as session:
+            assert len(await say(session, 0.5, 5))
+        await settled(lambda: not any(Path(f"/proc/{p.pid}").exists() for p in old))
+        assert not runtime.directory.exists()
+        status = echo.status()["runtime"]
+        assert (status["state"], status["restarts"]) == ("running", 1)
+        assert "has died" in status["lastFailure"]
+        await settled(lambda: threading.active_count() <= threads)
+    assert descendants() == before
 
 
 def flow(tmp_path: Path, program: str) -> str:
@@ -344,7 +361,7 @@ trio.run(main)
 
 
 async def test_nothing_survives_a_killed_bridge() -> None:
-    """Coordinator and daemon go with the bridge, the nodes with the daemon."""
+    """Coordinator and daemon go with the bridge, the nodes and the reaper of itself as well."""
     bridge = await trio.lowlevel.open_process(
         [sys.executable, "-c", BRIDGE], stdout=subprocess.PIPE
     )
@@ -359,5 +376,5 @@ async def test_nothing_survives_a_killed_bridge() -> None:
         bridge.kill()
         await bridge.wait()
         await bridge.stdout.aclose()
-    assert len(left) == 3
+    assert len(left) == 4
     await settled(lambda: not any(Path(f"/proc/{p.pid}").exists() for p in left), 10)

@@ -16,8 +16,8 @@ from trio_bridge.dora.backend import open_dora_backend
 from trio_bridge.dora.descriptor import find_dataflow, read_descriptor
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.lifetime import wait_ended
-from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.supervision import open_supervisor
 from trio_bridge.dora.teardown import KILL_INTERVAL
 
 pytestmark = pytest.mark.e2e
@@ -27,11 +27,12 @@ pytestmark = pytest.mark.e2e
 async def test_its_nodes_are_killed_one_by_one_and_leave_nothing(how: signal.Signals) -> None:
     """The broken one first; processes and shared memory are gone while the bridge lives on."""
     async with (
-        open_runtime() as runtime,
-        open_dora_backend(DoraSettings("echo"), runtime=runtime) as echo,
+        open_supervisor() as supervisor,
+        open_dora_backend(DoraSettings("echo"), grounds=supervisor) as echo,
     ):
         descriptor = read_descriptor(find_dataflow("voice"))
         # Not in a pool, which would replace it.
+        runtime = supervisor.ground
         instance = Instance(f"{runtime.mark}-broken", 1, descriptor, runtime)
         async with trio.open_nursery() as instances:
             await instances.start(instance.run, 30)

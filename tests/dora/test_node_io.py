@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import trio
@@ -14,6 +15,8 @@ from attrs import define, field
 from trio_bridge.dora.codec import decode, encode
 from trio_bridge.dora.contract import Cancel, Speech
 from trio_bridge.dora.node_io import (
+    BYTES_OF_WEIGHT,
+    MESSAGE_BYTES,
     QUIET,
     ROWS_WAITING,
     Batch,
@@ -151,6 +154,45 @@ async def test_events_come_in_order_and_end_with_the_stop(nursery: trio.Nursery)
     await inbox.ended.wait()
 
 
+async def test_large_messages_hold_the_thread_up_sooner(nursery: trio.Nursery) -> None:
+    """What waits is bounded by its size, however many messages that is."""
+    node = FakeNode()
+    inbox = Inbox(node, limit=8)
+    large = pa.array(np.zeros(BYTES_OF_WEIGHT, np.float32))
+    event = {"type": "INPUT", "id": "speech", "value": large, "metadata": {}}
+    for _ in range(10):
+        node.incoming.put(event)
+    node.incoming.put(None)
+    nursery.start_soon(inbox.run)
+    with trio.fail_after(5):
+        while node.incoming.qsize() > 9:  # noqa: ASYNC110  it is a thread
+            await trio.sleep(0.01)
+        await trio.sleep(0.05)
+        assert node.incoming.qsize() == 9
+        for _ in range(10):
+            assert isinstance(await inbox.receive(), Notice)
+        assert await inbox.receive() == Stopped()
+
+
+def test_a_message_too_large_is_not_looked_at() -> None:
+    large = pa.array(np.zeros(MESSAGE_BYTES // 8 + 1))
+    notice = read_event({"type": "INPUT", "id": "speech", "value": large, "metadata": {}})
+    assert isinstance(notice, Notice)
+    assert "bytes" in notice.detail
+    many = [Speech("s", "started", "u", 0)] * (ROWS_WAITING + 1)
+    notice = read_event(message(many))
+    assert isinstance(notice, Notice)
+    assert "rows" in notice.detail
+
+
+def test_text_that_is_not_utf_8_is_a_bad_message() -> None:
+    offsets, text = pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")
+    whose = pa.Array.from_buffers(pa.string(), 1, [None, offsets, text])
+    rows = pa.StructArray.from_arrays([whose], ["session_id"])
+    event = {"type": "INPUT", "id": "speech", "value": rows, "metadata": {}}
+    assert isinstance(read_event(event), Notice)
+
+
 async def test_a_thread_that_is_ahead_goes_when_nobody_reads(nursery: trio.Nursery) -> None:
     node = FakeNode()
     inbox = Inbox(node, limit=1)
@@ -181,6 +223,14 @@ async def test_a_cancelled_reader_does_not_hold_anybody_up() -> None:
     [
         (None, Stopped()),
         ({"type": "STOP", "id": "MANUAL"}, Stopped()),
+        (
+            {"type": "ERROR", "error": "fatal event stream error: daemon channel broken"},
+            Stopped(),
+        ),
+        (
+            message([], n="many"),
+            Notice("BAD_MESSAGE", "speech", "invalid literal for int() with base 10: 'many'"),
+        ),
         ({"type": "INPUT_CLOSED", "id": "speech"}, Notice("INPUT_CLOSED", "speech")),
         (
             {"type": "ERROR", "error": "it broke\n\nLocation: somewhere"},

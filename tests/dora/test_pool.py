@@ -30,7 +30,7 @@ class Machine:
     """Where the instances run. Notices when more than one starts or stops."""
 
     failure: str | None = None
-    failed: trio.Event = field(factory=trio.Event)
+    retry_at: float = -math.inf
     changing: trio.Lock = field(factory=trio.Lock)
     failing: int = 0
     """So many of the next starts fail."""
@@ -39,14 +39,6 @@ class Machine:
     starts: list[float] = field(factory=list)
     busy: int = 0
     busiest: int = 0
-
-    def fail(self) -> None:
-        self.failure = "the dora daemon has died"
-        self.failed.set()
-
-    async def wait_failed(self) -> str:
-        await self.failed.wait()
-        return self.failure or ""
 
     def make(self) -> FakeInstance:
         instance = FakeInstance(f"i{len(self.made)}", self)
@@ -395,17 +387,28 @@ async def test_the_first_start_must_succeed(autojump_clock: MockClock) -> None:
             await pool.fill()
 
 
-async def test_a_dead_host_sends_all_home(autojump_clock: MockClock) -> None:
-    async with open_house(sessions=1, warm=1, max_instances=2) as house:
+async def test_while_the_host_is_away_sessions_wait(autojump_clock: MockClock) -> None:
+    """Those who come in the meantime too; no start is tried, and none counts as failed."""
+    async with open_house(wait_timeout=10) as house:
         await house.come("a")
-        await house.come("b")
+        await trio.sleep(STEADY)
+        house.machine.failure = "the dora daemon has died"
+        await house.machine.changing.acquire()
         house.pool.instances[0].fail()
-        house.machine.fail()
-        await wait_all_tasks_blocked()
-        assert str(house.refused["b"][1]) == "the dora daemon has died"
-        await house.come("c")
-        assert house.refused["c"][0] == house.came["c"]
+        await house.come("b")
         assert not house.pool.healthy
+        await trio.sleep(5)
+        assert len(house.machine.starts) == 1
+        house.machine.retry_at = trio.current_time() + 30
+        await house.come("c")
+        refused_at, refusal = house.refused["c"]
+        assert (refused_at, str(refusal)) == (house.came["c"], "the dora daemon has died")
+        assert refusal.retry_after == pytest.approx(30, abs=0.1)
+        house.machine.failure, house.machine.retry_at = None, -math.inf
+        house.machine.changing.release()
+        await trio.sleep(START + 0.1)
+        assert "b" in house.served
+        assert house.pool.healthy
 
 
 async def test_pools_of_one_machine_take_turns(autojump_clock: MockClock) -> None:

@@ -21,13 +21,13 @@ from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
 from trio_bridge.dora.existing import open_existing
-from trio_bridge.dora.ground import Ground
+from trio_bridge.dora.ground import Ground, Grounds
 from trio_bridge.dora.hub.instance import HubInstance
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.ports import ContractName
-from trio_bridge.dora.runtime import open_runtime
 from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.supervision import open_supervisor
 from trio_bridge.dora.template import Values
 from trio_bridge.dora.variants import Variants, allowed_for
 from trio_bridge.errors import BackendUnavailable, BridgeError
@@ -47,6 +47,7 @@ class DoraBackend:
 
     _descriptor: Descriptor
     _pool: Pool[Instance]
+    _grounds: Grounds
     _values: Values
     _variants: Variants[DoraBackend]
 
@@ -66,10 +67,11 @@ class DoraBackend:
         return self._pool.healthy
 
     def status(self) -> dict[str, Any]:
-        """See `Backend.status`: its pools; every instance, its sessions, and what its nodes
-        hold."""
+        """See `Backend.status`: what carries it; its pools; every instance, its sessions, and
+        what its nodes hold."""
         variants = self._variants.made
         return {
+            "runtime": self._grounds.status(),
             "pools": [each.pool_status() for each in variants],
             "dataflows": [status for each in variants for status in each.instances_status()],
         }
@@ -102,17 +104,19 @@ class DoraBackend:
 async def open_dora_backend(
     settings: DoraSettings,
     *,
-    runtime: Ground | None = None,
+    grounds: Grounds | None = None,
     session_values: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncGenerator[DoraBackend, None]:
     """Start the dataflow's instances; leaving the context stops them.
 
     Args:
         settings: Which dataflow, and how many of it.
-        runtime: Where to run it; stays the caller's. Default: a private one of its own.
+        grounds: What carries it; stays the caller's. Default: a private runtime of its own, or
+            the Dora that the settings name.
         session_values: What its nodes may be started with; see `Settings.session_values`.
 
-    An instance that breaks ends its own sessions and is replaced.
+    An instance that breaks ends its own sessions and is replaced. When the runtime dies, that
+    happens to all of them.
 
     Raises:
         DataflowError: The dataflow is wrong, or did not come up; names the node.
@@ -123,28 +127,29 @@ async def open_dora_backend(
     settings = evolve(settings, sessions=min(settings.sessions, most))
     allowed = allowed_for(descriptor.session_values, session_values or {})
     failure: BridgeError | None = None
-    runtimes = nullcontext(runtime) if runtime is not None else _open_ground(settings)
-    async with runtimes as runtime, trio.open_nursery() as nursery:
+    opened = nullcontext(grounds) if grounds is not None else _open_grounds(settings)
+    async with opened as grounds, trio.open_nursery() as nursery:
 
         def make(descriptor: Descriptor) -> Instance:
-            name = f"{runtime.mark}-{secrets.token_hex(4)}"
+            ground = grounds.ground
+            name = f"{ground.mark}-{secrets.token_hex(4)}"
             kind = INSTANCES[descriptor.contract.name]
-            return kind(name, settings.sessions, descriptor, runtime)
+            return kind(name, settings.sessions, descriptor, ground)
 
         def variant(values: Values) -> DoraBackend:
             filled = descriptor.filled(values)
             # The default is kept warm; what was wished for once may never be again.
             own = evolve(settings, warm=0) if variants.made else settings
-            pool = Pool(own, partial(make, filled), runtime, nursery)
+            pool = Pool(own, partial(make, filled), grounds, nursery)
             if variants.made:
                 nursery.start_soon(pool.tend)
-            return DoraBackend(filled, pool, values, variants)
+            return DoraBackend(filled, pool, grounds, values, variants)
 
         variants = Variants(allowed, variant)
         default = variants.chosen({})
         pool = default._pool  # noqa: SLF001
         try:
-            await _validate(default._descriptor, runtime)  # noqa: SLF001
+            await _validate(default._descriptor, grounds.ground)  # noqa: SLF001
             prepare(ROWS.values())
             await pool.fill()
         except BridgeError as exc:
@@ -184,21 +189,21 @@ async def open_dora_backends(
         allowed_for(descriptor.session_values, session_values or {})
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(_open_ground(next(iter(distinct.values()))))
+        grounds = await stack.enter_async_context(_open_grounds(next(iter(distinct.values()))))
         for name, settings in distinct.items():
-            opened = open_dora_backend(settings, runtime=runtime, session_values=session_values)
+            opened = open_dora_backend(settings, grounds=grounds, session_values=session_values)
             backends[name] = await stack.enter_async_context(opened)
         yield backends
 
 
-def _open_ground(settings: DoraSettings) -> AbstractAsyncContextManager[Ground]:
+def _open_grounds(settings: DoraSettings) -> AbstractAsyncContextManager[Grounds]:
     if settings.coordinator:
         return open_existing(settings.coordinator, settings.daemon_port)
-    return open_runtime()
+    return open_supervisor()
 
 
-async def _validate(descriptor: Descriptor, runtime: Ground) -> None:
+async def _validate(descriptor: Descriptor, ground: Ground) -> None:
     text, _, _ = descriptor.instance("check")
-    file = runtime.directory / f"{descriptor.name}.yml"
+    file = ground.directory / f"{descriptor.name}.yml"
     file.write_text(text)
-    await runtime.validate(file)
+    await ground.validate(file)

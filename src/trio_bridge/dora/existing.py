@@ -8,23 +8,23 @@ logs are not seen from here, and nothing is said of them.
 
 from __future__ import annotations
 
+import math
 import os
 import re
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 import trio
 from attrs import define, field
 
 from trio_bridge.dora.commands import Commands, find_program, program_path, read_log
+from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.lifetime import ProcessId, process
 from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.runtime import DIRECTORY, sweep_directories
 from trio_bridge.dora.settings import split_address
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
@@ -42,7 +42,8 @@ log = structlog.get_logger(__name__)
 
 @define(eq=False)
 class ExistingDora:
-    """See `Ground`. It never fails for good: while it cannot be reached, starts do."""
+    """See `Ground`, and `Grounds`, for no other takes its place. It never fails for good: while
+    it cannot be reached, starts do."""
 
     directory: Path
     daemon_port: int
@@ -52,11 +53,20 @@ class ExistingDora:
     _address: tuple[str, int]
     shared: bool = field(default=False, init=False)
     failure: None = field(default=None, init=False)
+    retry_at: float = field(default=-math.inf, init=False)
     attach_environment: dict[str, str] = field(factory=dict, init=False)
     changing: trio.Lock = field(factory=trio.Lock, init=False)
     _used: set[str] = field(factory=set, init=False)
     _unstopped: set[str] = field(factory=set, init=False)
     _owing: trio.Event = field(factory=trio.Event, init=False)
+
+    @property
+    def ground(self) -> ExistingDora:
+        return self
+
+    def status(self) -> dict[str, Any]:
+        host, port = self._address
+        return {"state": "running", "coordinator": f"{host}:{port}"}
 
     @property
     def mark(self) -> str:
@@ -144,6 +154,10 @@ class ExistingDora:
         del descriptor
         return {}
 
+    def is_node(self, pid: int, folder: Path) -> bool:
+        del pid, folder
+        return False
+
     def kill(self, pid: int) -> bool:
         # It may be another machine's number.
         del pid
@@ -171,9 +185,8 @@ async def open_existing(
     program = find_program()
     own = process(os.getpid())
     assert own is not None  # noqa: S101  we run
-    sweep_directories()
-    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-"))
-    try:
+    await sweep()
+    with own_directory() as directory:
         env = _environment(await _resolve(host), port)
         commands = Commands(program, directory, env)
         machine = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname()) or "machine"
@@ -192,8 +205,6 @@ async def open_existing(
                 with suppress(RuntimeFailed):
                     await dora.sweep()
                 await leave_none()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _environment(address: str, port: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -45,10 +45,6 @@ class Ground(Protocol):
     async def wait_failed(self) -> str:
         """Wait until it no longer does; gives the reason."""
 
-    @property
-    def changing(self) -> trio.Lock:
-        """Held while an instance starts or stops."""
-
     async def validate(self, descriptor: Path) -> None:
         """Have Dora check a descriptor.
 
@@ -84,8 +80,36 @@ class Ground(Protocol):
     def node_pids(self, descriptor: Path) -> dict[str, int]:
         """Nodes of a dataflow → their processes, as far as they are known."""
 
+    def is_node(self, pid: int, folder: Path) -> bool:
+        """Whether a process is known as a node of the dataflow whose descriptor is in a
+        folder."""
+
     def kill(self, pid: int) -> bool:
         """Kill a node's process; tells whether there was one that is ours to kill."""
 
     def log(self, node: str, descriptor: Path) -> str:
         """The last lines that a node has printed, as far as they can be had."""
+
+
+class Grounds(Protocol):
+    """The Dora that carries a bridge's dataflows, though another may have to take its place."""
+
+    @property
+    def ground(self) -> Ground:
+        """The one that carries them now, or has last."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is none, while there is none."""
+
+    @property
+    def retry_at(self) -> float:
+        """When the next one is tried, while there is none."""
+
+    @property
+    def changing(self) -> trio.Lock:
+        """Held while an instance starts or stops, one at a time whatever its dataflow, and
+        while there is no ground."""
+
+    def status(self) -> dict[str, Any]:
+        """How it is, as JSON for `GET /health`."""

@@ -16,7 +16,8 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.contract import Ack
+from trio_bridge.dora.conduct import Conduct
+from trio_bridge.dora.contract import Ack, port_of
 from trio_bridge.dora.descriptor import Descriptor
 from trio_bridge.dora.ground import Ground
 from trio_bridge.dora.link import EventLine, SessionLink
@@ -40,6 +41,13 @@ READER_GRACE = 1.0
 
 STOP_TIMEOUT = 5.0
 """Seconds a stop may take in all; one that Dora has to finish with a kill takes 1.6 s."""
+
+RUNTIME_GRACE = 0.2
+"""Seconds between the end of a connection to the daemon and the news of the daemon's."""
+
+MOST_LOST = 10_000
+"""A gap in a node's numbers that is taken for a loss: what an input's queue holds. A longer one
+is a number that is wrong."""
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +96,7 @@ class Instance:
     _outbox: Sender | None = field(default=None, init=False)
     _liveness: Liveness | None = field(default=None, init=False)
     _fault: Fault | None = field(default=None, init=False)
+    _conduct: Conduct = field(factory=Conduct, init=False)
     _broken: trio.Event = field(factory=trio.Event, init=False)
     _unreached: set[tuple[str, str]] = field(init=False)
     _reached_all: trio.Event = field(factory=trio.Event, init=False)
@@ -130,6 +139,11 @@ class Instance:
         if link is not None:
             link.close()
 
+    @property
+    def bad(self) -> int:
+        """Messages and rows from nodes that could not be used."""
+        return self._conduct.bad
+
     # --- the contract -----------------------------------------------------------------------
 
     def _to_reach(self) -> set[tuple[str, str]]:
@@ -155,6 +169,17 @@ class Instance:
                 self._acknowledged(self._source(batch.input_id), row)
         else:
             self._deliver(batch)
+
+    def _unreadable(self, input_id: str, words: str) -> None:
+        """A message from a node cannot be read: see that nobody waits for what was in it."""
+        if not self.warm:
+            return
+        if port_of(input_id) == "answer":
+            for link in self._sessions.values():
+                if isinstance(link, SessionLink):
+                    link.fail_responses(f"an answer could not be read: {words}")
+        else:
+            self._break(Fault(self._source(input_id), f"sent a bad message: {words}"))
 
     def _watch(self, nursery: trio.Nursery) -> None:
         """It is warm: begin to judge whether the nodes keep up."""
@@ -197,8 +222,9 @@ class Instance:
         error: BridgeError | None = None
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_runtime)
-                with trio.move_on_after(startup) as starting:
+                starting = trio.CancelScope(deadline=trio.current_time() + startup)
+                nursery.start_soon(self._watch_runtime, starting)
+                with starting:
                     try:
                         await self._runtime.start(file, self.name)
                         node = await self._runtime.join(bridge_id, probe_id)
@@ -403,23 +429,53 @@ class Instance:
     async def _receive(self, inbox: Inbox) -> None:
         while True:
             match await inbox.receive():
-                case Batch() as batch:
-                    self._take(batch)
+                case Batch(input_id=input_id, weight=weight) as batch:
+                    self._weigh(input_id, weight)
+                    self._take_safely(batch)
                 case Ping(input_id=input_id, number=number):
+                    self._weigh(input_id, 1)
                     self._count(input_id, number)
                     self._reach(self._descriptor.bridge, input_id)
-                case Notice("BAD_MESSAGE", subject, detail):
-                    log.warning(
-                        "a node broke the contract",
-                        dataflow=self.name,
-                        node=self._source(subject),
-                        error=detail,
-                    )
+                case Notice("BAD_MESSAGE", subject, detail, weight):
+                    self._weigh(subject, weight)
+                    self._bad(self._source(subject), detail)
+                    self._unreadable(subject, detail)
                 case Notice(kind, subject, detail):
                     self._notice(kind, subject, detail)
                 case Stopped():
+                    # If it is for a daemon that died, that is known in a moment.
+                    with trio.move_on_after(RUNTIME_GRACE):
+                        await self._broken.wait()
                     self._break(Fault("", "it has ended"))
                     return
+
+    def _take_safely(self, batch: Batch) -> None:
+        try:
+            self._take(batch)
+        except Exception as exc:
+            # The boundary to foreign data: what nobody thought of ends this instance alone.
+            log.exception("a message could not be taken", dataflow=self.name)
+            self._break(Fault(self._source(batch.input_id), f"sent a bad message: {exc!r}"))
+
+    def _weigh(self, input_id: str, weight: int) -> None:
+        fault = self._conduct.sent(self._source(input_id), weight, trio.current_time())
+        if fault is not None:
+            self._break(fault)
+
+    def _bad(self, node: str, words: str) -> None:
+        """A node has sent what cannot be used."""
+        fault = self._conduct.broke(node, words, trio.current_time())
+        count = self._conduct.bad
+        if count & (count - 1) == 0:  # the first, second, fourth, …: a flood fills no disk
+            log.warning(
+                "a node broke the contract",
+                dataflow=self.name,
+                node=node,
+                error=words,
+                count=count,
+            )
+        if fault is not None:
+            self._break(fault)
 
     def _notice(self, kind: str, subject: str, detail: str) -> None:
         if kind == "INPUT_CLOSED":
@@ -430,21 +486,31 @@ class Instance:
             # It knows nothing of the sessions any more.
             self._break(Fault(subject, "has failed, and was started anew"))
         elif kind == "ERROR":
-            self._break(Fault("", f"it lost the dora daemon: {detail}"))
+            self._break(Fault("", f"dora reports an error: {detail}"))
         else:
             log.info("dora says", dataflow=self.name, kind=kind, subject=subject, detail=detail)
 
     def _deliver(self, batch: Batch) -> None:
         for row in batch.rows:
             link = self._sessions.get(row.session_id)
-            if isinstance(link, SessionLink):
-                link.receive(row)
+            if not isinstance(link, SessionLink):
+                continue
+            try:
+                lost = link.receive(row)
+            except ValueError as exc:
+                self._bad(self._source(batch.input_id), str(exc))
+                continue
+            if lost:
+                self._missing(lost, self._source(batch.input_id), batch.input_id)
 
     def _source(self, input_id: str) -> str:
         return self._descriptor.inputs.get(input_id, "")
 
     def _acknowledged(self, node: str, row: Ack) -> None:
-        self.pids[node] = row.pid
+        # It is killed by this number one day: it must be one of ours.
+        folder = self._runtime.directory / self.name
+        if self.pids.get(node) != row.pid and self._runtime.is_node(row.pid, folder):
+            self.pids[node] = row.pid
         self.node_sessions[node] = row.sessions
         self._reach(node, row.port)
         if self._liveness is None:
@@ -457,7 +523,7 @@ class Instance:
         missing = row.lost - self._lost_by.get((node, row.port), 0)
         if missing > 0:
             self._lost_by[node, row.port] = row.lost
-            self._missing(missing, node, row.port)
+            self._gap(missing, node, row.port)
 
     def _reach(self, node: str, input_id: str) -> None:
         if self._unreached:
@@ -472,7 +538,13 @@ class Instance:
         expected = self._numbers.get(input_id, number)
         self._numbers[input_id] = number + 1
         if self.warm and number > expected:
-            self._missing(number - expected, self._source(input_id), input_id)
+            self._gap(number - expected, self._source(input_id), input_id)
+
+    def _gap(self, count: int, node: str, port: str) -> None:
+        if count <= MOST_LOST:
+            self._missing(count, node, port)
+        else:
+            self._bad(node, f"numbers on {port} that jump by {count}")
 
     def _missing(self, count: int, node: str, port: str) -> None:
         self.lost += count
@@ -490,5 +562,6 @@ class Instance:
                 self._break(fault)
                 return
 
-    async def _watch_runtime(self) -> None:
+    async def _watch_runtime(self, starting: trio.CancelScope) -> None:
         self._break(Fault("", await self._runtime.wait_failed()))
+        starting.cancel()

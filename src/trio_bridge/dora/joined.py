@@ -72,7 +72,6 @@ class JoinedDora:
     directory: Path
     mark: str = field(default="joined", init=False)
     shared: bool = field(default=True, init=False)
-    changing: trio.Lock = field(factory=trio.Lock, init=False)
     stopping: trio.Event = field(factory=trio.Event, init=False)
     _stop: threading.Event = field(factory=threading.Event, init=False)
     _daemon: int = field(factory=os.getppid, init=False)
@@ -125,6 +124,10 @@ class JoinedDora:
     def node_pids(self, descriptor: Path) -> dict[str, int]:
         del descriptor
         return {}
+
+    def is_node(self, pid: int, folder: Path) -> bool:
+        del pid, folder
+        return False
 
     def kill(self, pid: int) -> bool:
         del pid

@@ -150,6 +150,14 @@ def children_of(pid: int) -> list[ProcessId]:
     return found
 
 
+def started_with(name: str, value: str) -> list[ProcessId]:
+    """The processes that were started with a variable of the environment: whoever their parent
+    is, also when the one that started them has died."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    processes = (ProcessId(pid, _stat(pid)[1]) for pid in pids)
+    return [process for process in processes if process.environment(name) == value]
+
+
 def child_of(parent: int, pid: int) -> ProcessId | None:
     """The process `pid` if `parent` started it and it still runs. Looks at that one only:
     reading all of /proc takes milliseconds."""

@@ -8,7 +8,8 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.contract import Listen, Row
+from trio_bridge.dora.contract import Answer, Listen, Row, Speech, Transcript
+from trio_bridge.dora.contract import Cancel as CancelRow
 from trio_bridge.dora.translate import to_event, to_row
 from trio_bridge.errors import BackendBroken
 from trio_bridge.messages import (
@@ -21,10 +22,17 @@ from trio_bridge.messages import (
     ResponseFinished,
     ResponseOpened,
 )
+from trio_bridge.messages import Transcript as TranscriptEvent
 
 EVENTS_WAITING = 1024
 """Events a session may leave unread: 20 s of 20 ms audio frames. The instance never waits for
 a session; one that far behind is ended."""
+
+MOST_MISSING = 10_000
+"""Rows of a response that may be missing at once; a longer gap is a number that is wrong."""
+
+BAD_ROW = "node_broke_contract"
+"""The code of failures that a node's bad row is the reason of."""
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +126,8 @@ class SessionLink(EventLine):
     _ports: Collection[str]
     _send: Callable[[str, Row], None]
     _seq: int = field(default=0, init=False)
-    _responses: set[str] = field(factory=set, init=False)
+    _responses: dict[str, int] = field(factory=dict, init=False)
+    """Those under way → the number of the row that is due next."""
 
     # --- from the session -------------------------------------------------------------------
 
@@ -136,9 +145,9 @@ class SessionLink(EventLine):
             return
         match command:
             case Respond(response_id):
-                self._responses.add(response_id)
+                self._responses[response_id] = 0
             case Cancel(response_id):
-                self._responses.discard(response_id)
+                self._responses.pop(response_id, None)
         if port == "listen":
             self._seq += 1
         self._send(port, row)
@@ -154,23 +163,63 @@ class SessionLink(EventLine):
 
     # --- from the nodes ---------------------------------------------------------------------
 
-    def receive(self, row: Row) -> None:
-        """Take a row from a node."""
+    def receive(self, row: Row) -> int:
+        """Take a row from a node.
+
+        Returns:
+            How many rows are missing before it.
+
+        Raises:
+            ValueError: It cannot be used. Whoever waits for it has been told.
+        """
         try:
             event = to_event(row)
-        except ValueError as exc:
-            log.warning(
-                "a node sent a bad row",
-                session=self.session_id,
-                row=type(row).__name__,
-                error=str(exc),
-            )
-            return
+        except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
+            self._refuse(row, str(exc))
+            raise ValueError(f"{type(row).__name__}: {exc}") from exc
+        if event is None:
+            raise ValueError(f"{type(row).__name__}: no event is called so")
+        missing = self._missing_before(row)
         match event:
-            case None:
-                return
             case ResponseOpened(response_id):
-                self._responses.add(response_id)
+                self._responses.setdefault(response_id, 1)
             case ResponseFinished(response_id):
-                self._responses.discard(response_id)
+                self._responses.pop(response_id, None)
         self._deliver(event)
+        return missing
+
+    def _missing_before(self, row: Row) -> int:
+        if not isinstance(row, Answer) or row.response_id not in self._responses:
+            return 0
+        expected = self._responses[row.response_id]
+        self._responses[row.response_id] = row.seq + 1
+        if row.seq - expected > MOST_MISSING:
+            raise ValueError(f"Answer.seq is {row.seq}, and was {expected - 1} before")
+        return max(row.seq - expected, 0)
+
+    def _refuse(self, row: Row, words: str) -> None:
+        """End what a bad row was about, so that nobody waits for it."""
+        match row:
+            case Answer():
+                self._fail(row.response_id, f"an answer could not be used: {words}")
+            case Transcript():
+                failure = Failure(BAD_ROW, f"a transcript could not be used: {words}")
+                event = TranscriptEvent(
+                    row.utterance_id, "", final=True, item_id=row.item_id, failure=failure
+                )
+                self._deliver(event)
+            case Speech():
+                self.end(Failure(BAD_ROW, f"the speech monitor cannot be used: {words}"))
+
+    def fail_responses(self, words: str) -> None:
+        """End the responses under way: part of one of them has been lost."""
+        for response_id in list(self._responses):
+            self._fail(response_id, words)
+
+    def _fail(self, response_id: str, words: str) -> None:
+        if self._lost is not None or self._responses.pop(response_id, None) is None:
+            return
+        if "cancel" in self._ports:
+            self._send("cancel", CancelRow(self.session_id, response_id))
+        failure = Failure(BAD_ROW, words)
+        self._deliver(ResponseFinished(response_id, status="failed", failure=failure))

@@ -23,10 +23,26 @@ from trio_bridge.dora.contract import ROWS, port_of
 
 EVENTS_WAITING = 256
 """Messages the reading thread may be ahead of the Trio loop. Beyond it the thread waits, and
-Dora's own queue (10,000, backpressure) holds the rest: 256 is 5 s of 20 ms messages."""
+Dora's own queue (10,000, backpressure) holds the rest: 256 is 5 s of 20 ms messages. Large
+messages count as several, so that this many hold 64 MB."""
+
+BYTES_OF_WEIGHT = 2**18
+ROWS_OF_WEIGHT = 64
+"""Bytes and rows of a message that count as one message more: 200 sessions of 20 ms frames make
+200 messages a second with half as much in each."""
 
 QUIET = 0.005
 """Seconds a port keeps quiet after a message; rows that come meanwhile leave as one message."""
+
+FATAL = "fatal event stream error"
+"""How Dora's words begin when the connection to the daemon has ended."""
+
+MESSAGE_BYTES = 16 * 2**20
+"""The largest message that is looked at: two minutes of speech at 32 kHz. A larger one is too
+much by itself: its way through Dora alone holds everybody up."""
+
+TOO_MUCH = 2**20
+"""The weight of a message that is too much by itself."""
 
 ROWS_WAITING = 4096
 """Rows a port may hold back during its quiet time. More leave at once: it bounds the memory,
@@ -41,12 +57,14 @@ class Batch:
     """A message that arrived: `rows` are instances of the port's row class, in order.
 
     `number` is the sender's count for its output, from 0 (-1: it does not count).
+    `weight` is what it costs to take it, in small messages.
     """
 
     input_id: str
     rows: list[Any]
     number: int = -1
     from_bridge: bool = False
+    weight: int = field(default=1, eq=False)
 
     @property
     def port(self) -> str:
@@ -74,6 +92,7 @@ class Notice:
     kind: str
     subject: str
     detail: str = ""
+    weight: int = field(default=1, eq=False)
 
 
 @frozen
@@ -101,12 +120,32 @@ def read_notice(event: dict[str, Any] | None) -> Notice | Stopped | None:
     if event is None:
         return Stopped()
     kind = str(event["type"])
-    if kind == "STOP":
+    # The second is what there is of a daemon that has died: `next()` would never come back.
+    if kind == "STOP" or (kind == "ERROR" and str(event.get("error")).startswith(FATAL)):
         return Stopped()
     if kind != "INPUT":
         detail = str(event.get("error") or event.get("reason") or "").partition("\n")[0]
         return Notice(kind, str(event.get("id", "")), detail)
     return None
+
+
+def weight_of(value: pa.Array) -> int:
+    """What it costs to take a message, in small messages: 1, and more for bytes and rows."""
+    size: int = value.get_total_buffer_size()
+    if size > MESSAGE_BYTES:
+        return TOO_MUCH
+    return 1 + size // BYTES_OF_WEIGHT + len(value) // ROWS_OF_WEIGHT
+
+
+def check(value: pa.Array) -> None:
+    """See that an array is what it says it is.
+
+    Raises:
+        ValueError: It is too large, or its parts do not fit each other.
+    """
+    if value.get_total_buffer_size() > MESSAGE_BYTES:
+        raise ValueError(f"a message of {value.get_total_buffer_size()} bytes")
+    value.validate(full=True)
 
 
 def read_event(event: dict[str, Any] | None) -> NodeEvent:
@@ -115,20 +154,26 @@ def read_event(event: dict[str, Any] | None) -> NodeEvent:
     if other is not None:
         return other
     assert event is not None  # noqa: S101  `read_notice` says what that means
-    input_id = event["id"]
+    input_id = str(event["id"])
     metadata = event["metadata"]
-    number = int(metadata.get("n", -1))
     from_bridge = metadata.get("from") == "bridge"
     token = metadata.get("ping")
-    if token is not None:
-        return Ping(input_id, str(token), number, from_bridge)
     row_class = ROWS.get(port_of(input_id))
     if row_class is None:
         return Notice("BAD_MESSAGE", input_id, "an input that the contract does not know")
+    value = event["value"]
+    weight = weight_of(value)
     try:
-        return Batch(input_id, decode(event["value"], row_class), number, from_bridge)
-    except ContractError as exc:
-        return Notice("BAD_MESSAGE", input_id, str(exc))
+        number = int(metadata.get("n", -1))
+        if token is not None:
+            return Ping(input_id, str(token), number, from_bridge)
+        check(value)
+        if len(value) > ROWS_WAITING:
+            raise ValueError(f"a message of {len(value)} rows")
+        return Batch(input_id, decode(value, row_class), number, from_bridge, weight)
+    except (ContractError, OverflowError, TypeError, ValueError) as exc:
+        # Arrow's own errors are ValueErrors or TypeErrors; so is text that is not UTF-8.
+        return Notice("BAD_MESSAGE", input_id, str(exc), weight)
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -143,7 +188,7 @@ class Inbox:
     Args:
         node: The node to read.
         decode: Tells what an event means, in the contract that the node speaks.
-        limit: Events that the thread may be ahead.
+        limit: Events that the thread may be ahead, by their weight.
     """
 
     _node: DoraNode | None
@@ -153,6 +198,9 @@ class Inbox:
     _room: threading.Condition = field(factory=threading.Condition, init=False)
     _arrived: trio.Event = field(factory=trio.Event, init=False)
     _closed: bool = field(default=False, init=False)
+    # Each is written by one thread alone.
+    _weight_in: int = field(default=0, init=False)
+    _weight_out: int = field(default=0, init=False)
     ended: trio.Event = field(factory=trio.Event, init=False)
     """Set when the thread has ended and let go of the node."""
 
@@ -183,6 +231,7 @@ class Inbox:
 
     def stop(self) -> None:
         """Deliver `Stopped` after what has already been read. Call it on the Trio thread."""
+        self._weight_out -= _weight(Stopped())
         self._events.append(Stopped())
         self._arrived.set()
 
@@ -207,7 +256,9 @@ class Inbox:
             event = self._events.popleft()
         except IndexError:
             raise trio.WouldBlock from None
-        if len(self._events) == self._limit - 1:
+        was_full = self._full
+        self._weight_out += _weight(event)
+        if was_full and not self._full:
             with self._room:
                 self._room.notify_all()
         return event
@@ -227,12 +278,21 @@ class Inbox:
 
     def _append(self, event: NodeEvent) -> None:
         with self._room:
-            while len(self._events) >= self._limit and not self._closed:
+            while self._full and not self._closed:
                 self._room.wait()
+            self._weight_in += _weight(event)
             self._events.append(event)
+
+    @property
+    def _full(self) -> bool:
+        return self._weight_in - self._weight_out >= self._limit
 
     def _wake(self) -> None:
         self._arrived.set()
+
+
+def _weight(event: NodeEvent) -> int:
+    return event.weight if isinstance(event, Batch | Notice) else 1
 
 
 # --- sending --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backoff import STEADY, Backoff
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError
+from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
 
 RETRY_AFTER = 5.0
 """Seconds after which a client that found all places taken may try again."""
@@ -34,14 +34,15 @@ class Host(Protocol):
 
     @property
     def failure(self) -> str | None:
-        """Why it no longer runs, if it does not."""
+        """Why it does not run, while it does not."""
 
-    async def wait_failed(self) -> str:
-        """Wait until it no longer runs."""
+    @property
+    def retry_at(self) -> float:
+        """When it is next started, while it does not run."""
 
     @property
     def changing(self) -> trio.Lock:
-        """Held while an instance starts or stops."""
+        """Held while an instance starts or stops, and while it does not run."""
 
 
 class Served(Protocol):
@@ -173,16 +174,15 @@ class Pool(Generic[InstanceT]):
 
     def refusal(self) -> BackendUnavailable | None:
         """Why a session would be refused now; None if it has a place or may yet get one."""
-        if self._host.failure is not None:
-            return BackendUnavailable(self._host.failure, retry_after=RETRY_AFTER)
         if self._free() is not None:
             return None
         full = sum(member.full for member in self._members)
         if len(self._waiting) >= (self.most - full) * self._settings.sessions:
             return BackendUnavailable("all places are taken", retry_after=RETRY_AFTER)
-        until_retry = self._backoff.retry_at - trio.current_time()
+        retry_at = max(self._backoff.retry_at, self._host.retry_at)
+        until_retry = retry_at - trio.current_time()
         if until_retry > self._settings.wait_timeout:
-            words = f"the dataflow does not start: {self._problem}"
+            words = self._host.failure or f"the dataflow does not start: {self._problem}"
             return BackendUnavailable(words, retry_after=until_retry)
         return None
 
@@ -257,13 +257,6 @@ class Pool(Generic[InstanceT]):
                 waiter.refusal = exc
             waiter.told.set()
 
-    def _send_home(self) -> None:
-        """Refuse those in line: nothing will come."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            waiter.refusal = self.refusal()
-            waiter.told.set()
-
     # --- instances --------------------------------------------------------------------------
 
     async def fill(self) -> None:
@@ -277,14 +270,7 @@ class Pool(Generic[InstanceT]):
             await self._start_one()
 
     async def tend(self) -> None:
-        """Start, replace and stop instances as needed; ends when the host has failed."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep)
-            await self._host.wait_failed()
-            nursery.cancel_scope.cancel()
-            self._send_home()
-
-    async def _keep(self) -> None:
+        """Start, replace and stop instances as needed; runs until cancelled."""
         while True:
             # Renewed before the look, so that what happens during it is looked at again.
             self._changed = trio.Event()
@@ -331,6 +317,9 @@ class Pool(Generic[InstanceT]):
     async def _try_one(self) -> None:
         try:
             await self._start_one()
+        except RuntimeFailed as exc:
+            # No fault of the dataflow: the host, once it runs again, lets it start.
+            log.warning("an instance did not come up", error=str(exc))
         except BridgeError as exc:
             self._failed(str(exc))
             log.error(

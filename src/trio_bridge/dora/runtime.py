@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,12 +17,19 @@ import trio
 from attrs import define, field
 
 from trio_bridge.dora.commands import LOG_LINES, Commands, find_program, program_path, read_log
+from trio_bridge.dora.leftovers import (
+    OVERLAY,
+    ZENOH_VARIABLE,
+    end_processes,
+    own_directory,
+    reaped,
+    sweep,
+)
 from trio_bridge.dora.lifetime import (
     Child,
     ProcessId,
     child_of,
     children_of,
-    wait_ended,
 )
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.shared_memory import leave_none
@@ -32,9 +37,6 @@ from trio_bridge.errors import RuntimeFailed
 
 START_TIMEOUT = 10.0
 """Seconds for coordinator and daemon to come up; 0.3 s is usual."""
-
-DIRECTORY = "trio_bridge-dora-"
-"""Prefix of the directories in which a bridge keeps what it writes."""
 
 _CONNECT_INTERVAL = 0.01
 _ZENOH = """{
@@ -55,8 +57,7 @@ class Runtime:
         directory: Where it keeps its files; gone when it ends.
         daemon_port: Where a dynamic node attaches.
         mark: Stands at the front of every dataflow name: whose it is.
-        zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
-        changing: Held while an instance starts or stops: one at a time, whatever its dataflow.
+        zenoh_overlay: The file to name in `DORA_ZENOH_CONFIGOVERLAY` when attaching.
         shared: See `Ground.shared`.
     """
 
@@ -67,7 +68,6 @@ class Runtime:
     _commands: Commands
     _coordinator: Child
     _daemon: Child
-    changing: trio.Lock = field(factory=trio.Lock, init=False)
     shared: bool = field(default=False, init=False)
     _failure: str | None = field(default=None, init=False)
     _failed: trio.Event = field(factory=trio.Event, init=False)
@@ -104,7 +104,7 @@ class Runtime:
     @property
     def attach_environment(self) -> dict[str, str]:
         """What `dora.Node` must find in the environment of the process that attaches."""
-        return {"DORA_ZENOH_CONFIG_OVERLAY": str(self.zenoh_overlay)}
+        return {ZENOH_VARIABLE: str(self.zenoh_overlay)}
 
     def nodes(self) -> list[ProcessId]:
         """The processes of all nodes that the daemon has started."""
@@ -123,6 +123,11 @@ class Runtime:
             match = _NODE_ID.search(process.environment("DORA_NODE_CONFIG"))
             if match and process.working_directory() == str(descriptor.parent):
                 yield match[1], process
+
+    def is_node(self, pid: int, folder: Path) -> bool:
+        """Whether a process is a node of the dataflow whose descriptor is in a folder."""
+        process = child_of(self._daemon.pid, pid)
+        return process is not None and process.working_directory() == str(folder)
 
     def kill(self, pid: int) -> bool:
         """Kill a node's process; tells whether there was one."""
@@ -150,13 +155,10 @@ class Runtime:
 
     async def close(self) -> None:
         """End coordinator and daemon, and whatever nodes are left."""
-        left = self.nodes()
         with trio.CancelScope(shield=True):
             await self._daemon.stop()
             await self._coordinator.stop()
-            for node in left:
-                node.kill()
-                await wait_ended(node.pid)
+            await end_processes(self.zenoh_overlay)
             await leave_none()
 
 
@@ -170,9 +172,8 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
         RuntimeFailed: There is no `dora` program, or it does not come up.
     """
     program = find_program()
-    sweep_directories()
-    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY}{os.getpid()}-"))
-    try:
+    await sweep()
+    with own_directory() as directory, reaped(directory):
         runtime = await _start(program, directory)
         try:
             async with trio.open_nursery() as nursery:
@@ -181,20 +182,10 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
                 nursery.cancel_scope.cancel()
         finally:
             await runtime.close()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def sweep_directories() -> None:
-    """Remove the directories of bridges that were killed; their processes went with them."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY}*-*"):
-        owner = directory.name.removeprefix(DIRECTORY).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _start(program: str, directory: Path) -> Runtime:
-    overlay = directory / "zenoh.json5"
+    overlay = directory / OVERLAY
     overlay.write_text(_ZENOH)
     coordinator_port, daemon_port = _free_ports(2)
     env = _environment(overlay, coordinator_port)
@@ -239,7 +230,7 @@ def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
     foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_SERVER_")
     env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     env |= {
-        "DORA_ZENOH_CONFIG_OVERLAY": str(overlay),
+        ZENOH_VARIABLE: str(overlay),
         "DORA_COORDINATOR_PORT": str(coordinator_port),
         "RUST_BACKTRACE": "0",
         "PYTHONUNBUFFERED": "1",

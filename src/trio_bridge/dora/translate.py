@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 import orjson
 
 from trio_bridge.dora.contract import (
@@ -48,6 +50,9 @@ from trio_bridge.messages import Transcript as TranscriptEvent
 UNLIMITED_SECONDS = 1e9
 """What stands for unlimited credit: 31 years. Infinity is left out, since JSON and some readers
 of Arrow have no word for it."""
+
+MOST_MS = 2**31
+"""More milliseconds than any session lasts: 24 days."""
 
 _STATUSES = frozenset({"completed", "incomplete", "cancelled", "failed"})
 
@@ -94,16 +99,16 @@ def to_event(row: Row) -> BackendEvent | None:
     """
     match row:
         case Speech(event="started"):
-            return SpeechStarted(row.utterance_id, row.audio_ms)
+            return SpeechStarted(row.utterance_id, _moment(row))
         case Speech(event="stopped"):
-            return SpeechStopped(row.utterance_id, row.audio_ms)
+            return SpeechStopped(row.utterance_id, _moment(row))
         case Transcript(event="partial" | "final" | "failed"):
             return TranscriptEvent(
                 row.utterance_id,
                 row.text,
                 final=row.event != "partial",
                 item_id=row.item_id,
-                wait_ms=row.wait_ms,
+                wait_ms=_finite(row.wait_ms),
                 failure=_failure(row) if row.event == "failed" else None,
                 logprobs=_logprobs(row.logprobs),
             )
@@ -121,6 +126,8 @@ def _answer(row: Answer) -> BackendEvent | None:
         case "audio":
             if row.samples is None or not row.sample_rate or row.sample_rate < 0:
                 raise ValueError("an audio row needs samples and sample_rate")
+            if not np.isfinite(row.samples).all():
+                raise ValueError("the samples are not all finite numbers")
             words = tuple(Word(*_word(entry)) for entry in _list(row.words))
             return AudioDelta(
                 row.response_id, row.samples, row.sample_rate, row.text or "", words
@@ -166,6 +173,18 @@ def _usage(text: str | None) -> Usage:
 
 def _failure(row: Answer | Transcript) -> Failure:
     return Failure(row.error_code or "node_failed", row.error or "the node gave no reason")
+
+
+def _moment(row: Speech) -> int:
+    if not 0 <= row.audio_ms < MOST_MS:
+        raise ValueError(f"no moment of a session is at {row.audio_ms} ms")
+    return row.audio_ms
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number of milliseconds")
+    return number
 
 
 def _needed(row: Answer, name: str) -> str:

@@ -65,6 +65,9 @@ class HubInstance(Instance):
         for message in batch.rows:
             self._hear(message, self._source(batch.input_id))
 
+    def _unreadable(self, input_id: str, words: str) -> None:
+        """What does not come is waited for only so long, response by response."""
+
     def _watch(self, nursery: trio.Nursery) -> None:
         folder = self._runtime.directory / self.name
         self.pids.update(self._runtime.node_pids(folder / f"{self._descriptor.name}.yml"))

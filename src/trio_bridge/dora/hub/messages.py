@@ -14,7 +14,15 @@ import pyarrow as pa
 from attrs import define, field, frozen
 
 from trio_bridge.dora.contract import SAMPLE_RATE, Float32
-from trio_bridge.dora.node_io import Batch, DoraNode, NodeEvent, Notice, read_notice
+from trio_bridge.dora.node_io import (
+    Batch,
+    DoraNode,
+    NodeEvent,
+    Notice,
+    check,
+    read_notice,
+    weight_of,
+)
 
 AUDIO_PORTS = frozenset({"audio", "segment", "audio_segment", "speech"})
 """Ports whose values are samples; all others hold text, or nothing that is looked at."""
@@ -85,15 +93,17 @@ def read_message(event: dict[str, Any] | None) -> NodeEvent:
     input_id = str(event["id"])
     port = input_id.split("-", 1)[0]
     metadata = dict(event["metadata"] or {})
+    weight = weight_of(event["value"])
     try:
+        check(event["value"])
         if port in AUDIO_PORTS:
             message = Message(port, samples=_samples(event["value"]), metadata=metadata)
             _ = message.sample_rate
         else:
             message = Message(port, text=_text(event["value"]), metadata=metadata)
     except (pa.ArrowException, TypeError, ValueError) as exc:
-        return Notice("BAD_MESSAGE", input_id, str(exc))
-    return Batch(input_id, [message])
+        return Notice("BAD_MESSAGE", input_id, str(exc), weight)
+    return Batch(input_id, [message], weight=weight)
 
 
 def _samples(value: pa.Array) -> Float32:
