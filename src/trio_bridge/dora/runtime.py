@@ -283,6 +283,7 @@ def _reaped(directory: Path) -> Iterator[None]:
             *(str(directory), _ZENOH_VARIABLE, str(directory / _OVERLAY)),
         ],
         stdin=subprocess.PIPE,
+        env={},  # The server's secret is none of its business either.
         start_new_session=True,  # It must survive what kills the bridge and its group.
     )
     try:
