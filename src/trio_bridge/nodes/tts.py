@@ -1,8 +1,8 @@
 """The synthesis node: answers as text in on `speak`, answers as speech out on `answer`.
 
 `python -m trio_bridge.nodes.tts`. `TTS_ENGINE` names the engine, `TTS_LANGUAGE` the language of
-voices that do not say one, `TTS_CACHE_MB` how much speech is kept for sentences that come again
-(0: none).
+voices that do not say one, `TTS_MODEL` the folder of the engine's voices, if it has none of its
+own, `TTS_CACHE_MB` how much speech is kept for sentences that come again (0: none).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ the moments by which one port overtakes another."""
 
 ENGINES: Final[Mapping[str, str]] = {
     "espeak": "trio_bridge.nodes.espeak",
+    "piper": "trio_bridge.nodes.piper_engine",
 }
 """Name → module, whose `open_engine(environment)` makes the engine."""
 
