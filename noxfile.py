@@ -42,7 +42,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The fast tests, on a virtual clock."""
     install(session, "test")
-    session.run("pytest", "-m", "not e2e and not clients", *session.posargs)
+    session.run("pytest", "-m", "not e2e and not clients and not engines", *session.posargs)
 
 
 @nox.session
@@ -61,3 +61,12 @@ def clients(session: nox.Session) -> None:
         "npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", JAVASCRIPT
     )
     session.run("pytest", "tests/clients", *session.posargs)
+
+
+@nox.session
+def engines(session: nox.Session) -> None:
+    """The optional speech engines, with models made on the spot. It does not run by default:
+    their packages are large, and nothing else depends on them."""
+    install(session, "test")
+    session.install("-e", ".[faster-whisper,piper]", "onnx>=1.17")
+    session.run("pytest", "-m", "engines", *session.posargs)

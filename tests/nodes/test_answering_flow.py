@@ -132,7 +132,8 @@ async def test_a_conversation(tmp_path):
 @pytest.mark.parametrize(
     ("variable", "value", "node", "words"),
     [
-        ("TTS_ENGINE", "parrot", "tts", "TTS_ENGINE is 'parrot'"),
+        ("TTS_ENGINE", "parrot", "tts", "TTS_ENGINE='parrot' is not known"),
+        ("TTS_ENGINE", "piper", "tts", "TTS_ENGINE=piper "),
         ("TRIO_BRIDGE_LLM_URL", "localhost:11434", "chat", "must start with http"),
     ],
 )

@@ -16,7 +16,7 @@ class Pool(DecoderPool):
     """A pool without processes: utterances wait for ever."""
 
     def __init__(self) -> None:
-        super().__init__([], 1, print, print)
+        super().__init__([], 1, print, print, 10)
         self.begun: list[Utterance] = []
 
     def begin(self, *args: Any) -> Utterance:

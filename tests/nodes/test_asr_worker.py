@@ -9,7 +9,7 @@ import pytest
 
 from trio_bridge.nodes import asr_worker
 from trio_bridge.nodes.asr_worker import AUDIO, BEGIN, DROP, END, order
-from trio_bridge.nodes.recognition import ENGINES, UnknownEngine, check_engine
+from trio_bridge.nodes.recognition import ENGINES, Heard, UnknownEngine, engine_kind
 
 
 class Parrot:
@@ -28,8 +28,8 @@ class Parrot:
     def partial(self) -> str:
         return self.heard.decode()
 
-    def finish(self) -> str:
-        return self.heard.decode()
+    def finish(self) -> Heard:
+        return Heard(self.heard.decode())
 
     def drop(self) -> None:
         self.dropped += 1
@@ -66,5 +66,5 @@ def test_a_dropped_utterance_gets_no_final() -> None:
 
 def test_an_unknown_engine_is_told_with_those_there_are() -> None:
     with pytest.raises(UnknownEngine, match="pocketsphinx"):
-        check_engine("telepathy")
-    assert all(check_engine(name) == name for name in ENGINES)
+        engine_kind("telepathy")
+    assert all(engine_kind(name) is kind for name, kind in ENGINES.items())

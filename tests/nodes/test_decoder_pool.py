@@ -14,11 +14,13 @@ from attrs import define, field
 from trio_bridge.dora.contract import Transcript
 from trio_bridge.nodes import decoder_pool, worker_process
 from trio_bridge.nodes.decoder_pool import DecoderPool, workers_for
+from trio_bridge.nodes.recognition import POCKETSPHINX_MEMORY
 
 FAKE = """
 import os, signal, sys
 from trio_bridge.dora.parent_death import die_with_parent
 from trio_bridge.nodes import asr_worker
+from trio_bridge.nodes.recognition import Heard
 
 class Echo:
     heard = b""
@@ -28,7 +30,8 @@ class Echo:
         if pcm == b"hang": signal.pause()
         self.heard += pcm
     def partial(self): return self.heard.decode()
-    def finish(self): return self.heard.decode()
+    def finish(self):
+        return Heard(self.heard.decode(), (("a", -0.5),) if self.heard == b"sure" else None)
     def drop(self): pass
 
 die_with_parent()
@@ -67,7 +70,7 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(limit: int) -> AsyncIterator[House]:
+async def a_house(limit: int, patience: float = 10) -> AsyncIterator[House]:
     house: House
 
     def emit(transcript: Transcript) -> None:
@@ -78,7 +81,7 @@ async def a_house(limit: int) -> AsyncIterator[House]:
         house.reports.append(line)
         house.notice()
 
-    house = House(DecoderPool([sys.executable, "-c", FAKE], limit, emit, report))
+    house = House(DecoderPool([sys.executable, "-c", FAKE], limit, emit, report, patience))
     async with trio.open_nursery() as nursery:
         await nursery.start(house.pool.run)
         yield house
@@ -130,10 +133,9 @@ async def test_more_recognisers_come_as_they_are_needed() -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("how", ["dies", "is killed", "hangs"])
 async def test_a_lost_recogniser_fails_its_utterance_and_is_replaced(
-    how: str, monkeypatch: pytest.MonkeyPatch
+    how: str,
 ) -> None:
-    monkeypatch.setattr(decoder_pool, "HANGS_AFTER", 0.5)
-    async with a_house(1) as house:
+    async with a_house(1, patience=0.5) as house:
         utterance = house.pool.begin("s", "u1", {})
         house.pool.add(utterance, b"hel")
         await house.until(lambda: bool(house.said))
@@ -218,9 +220,30 @@ async def test_waiting_audio_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.e2e
 async def test_an_engine_that_does_not_start_says_so(tmp_path: Path) -> None:
-    pool = DecoderPool([sys.executable, str(tmp_path / "none.py")], 1, print, print)
+    pool = DecoderPool([sys.executable, str(tmp_path / "none.py")], 1, print, print, 10)
     with pytest.RaisesGroup(worker_process.WorkerLost, flatten_subgroups=True):
         await pool.run()
+
+
+@pytest.mark.e2e
+async def test_an_engine_that_cannot_load_its_model_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In its own words, not as a traceback."""
+    monkeypatch.setenv("ASR_MODEL", str(tmp_path / "none"))
+    pool = DecoderPool(worker_process.worker_command("faster-whisper"), 1, print, print, 10)
+    why = pytest.RaisesExc(worker_process.WorkerLost, match="^ModelMissing: ASR_ENGINE=")
+    with pytest.RaisesGroup(why, flatten_subgroups=True):
+        await pool.run()
+
+
+@pytest.mark.e2e
+async def test_what_an_engine_is_sure_of_is_passed_on() -> None:
+    async with a_house(1) as house:
+        utterance = house.pool.begin("s", "u1", {})
+        house.pool.add(utterance, b"sure")
+        house.pool.end(utterance, None)
+        assert (await house.last("u1")).logprobs == '[["a", -0.5]]'
 
 
 @pytest.mark.e2e
@@ -242,4 +265,4 @@ async def test_leaving_the_pool_ends_its_processes() -> None:
     ],
 )
 def test_workers_follow_from_the_machine(cpus: int, memory: int | None, workers: int) -> None:
-    assert workers_for(cpus, memory) == workers
+    assert workers_for(cpus, memory, POCKETSPHINX_MEMORY) == workers

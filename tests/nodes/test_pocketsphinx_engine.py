@@ -12,6 +12,7 @@ from pocketsphinx import Decoder
 from trio_bridge.audio.pcm import float32_to_pcm16, pcm16_to_float32
 from trio_bridge.dora.contract import Listen, Segment, Speech
 from trio_bridge.nodes.pocketsphinx_engine import PocketSphinx
+from trio_bridge.nodes.recognition import Heard
 from trio_bridge.nodes.speech_monitor import Monitor
 
 pytestmark = pytest.mark.e2e
@@ -79,7 +80,7 @@ def heard_live(pcm: bytes) -> str:
         elif row.samples is not None:
             engine().feed(float32_to_pcm16(row.samples))
         elif row.event == "end":
-            words.append(engine().finish())
+            words.append(engine().finish().text)
 
     monitor = Monitor(on_row)
     monitor.take(Listen("s", 0, "open"))
@@ -112,7 +113,7 @@ def test_a_dropped_utterance_leaves_nothing() -> None:
         engine().feed(pcm[:length])
         engine().drop()
     engine().begin({})
-    assert engine().finish() == ""
+    assert engine().finish() == Heard("")
 
 
 @pytest.mark.parametrize("pcm", [b"", bytes(2), bytes(1300), bytes(64_000)])
@@ -120,7 +121,7 @@ def test_silence_has_no_words(pcm: bytes) -> None:
     engine().begin({})
     engine().feed(pcm)
     assert engine().partial() == ""
-    assert engine().finish() == ""
+    assert engine().finish() == Heard("")
 
 
 @pytest.mark.parametrize("snr_db", [None, 20.0, 10.0])
@@ -132,7 +133,7 @@ def test_a_short_answer_is_searched_at_its_pause(snr_db: float | None) -> None:
         engine().feed(pcm[start : start + 640])
     assert engine().partial()
     began = time.perf_counter()
-    heard = engine().finish()
+    heard = engine().finish().text
     assert time.perf_counter() - began < 0.25
     assert "forward" in heard
 

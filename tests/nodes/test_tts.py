@@ -15,7 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 from trio_bridge.dora.contract import Answer, Cancel, Credit
 from trio_bridge.nodes import speaking
 from trio_bridge.nodes.synthesis import EngineError, Mark, Utterance
-from trio_bridge.nodes.tts import Synthesis, open_engine
+from trio_bridge.nodes.tts import Synthesis, open_cache, open_engine
+from trio_bridge.nodes.voicing import UtteranceCache, Voicing
 
 RATE = 1000
 
@@ -23,10 +24,11 @@ RATE = 1000
 class ToneEngine:
     """Ten samples a character; marks where words begin."""
 
-    sample_rate = RATE
-
     def __init__(self):
         self.spoken = []
+
+    def rate_of(self, voice):
+        return RATE
 
     def synthesise(self, text, *, voice, speed, stop):
         self.spoken.append((text, voice, speed))
@@ -38,10 +40,11 @@ class ToneEngine:
 
 
 class Stage:
-    def __init__(self, nursery, engine=None):
+    def __init__(self, nursery, engine=None, cache=0):
         self.engine = engine or ToneEngine()
         self.out = []
-        self.synthesis = Synthesis(self.engine, self._emit, nursery)
+        voicing = Voicing(self.engine, UtteranceCache(cache))
+        self.synthesis = Synthesis(voicing, self._emit, nursery)
 
     def _emit(self, port, row):
         assert port == "answer"
@@ -257,6 +260,39 @@ def test_an_unknown_engine_is_refused():
     """The names that would do are said."""
     with pytest.raises(EngineError, match="espeak"):
         open_engine({"TTS_ENGINE": "parrot"})
+
+
+@pytest.mark.parametrize("size", ["-1", "much", "1.5"])
+def test_a_cache_of_no_size_is_refused(size):
+    """What is misspelt is said."""
+    with pytest.raises(EngineError, match="TTS_CACHE_MB"):
+        open_cache({"TTS_CACHE_MB": size})
+    assert open_cache({}).limit == 0
+    assert open_cache({"TTS_CACHE_MB": "2"}).limit == 2 * 2**20
+
+
+async def test_a_repeated_sentence_is_made_once(nursery):
+    """The second answer has the same sound and word times, at its own place and credit."""
+    stage = Stage(nursery, cache=10**6)
+    for rid in ("r", "again"):
+        stage.credit(99, rid)
+        stage.say(rid, "One two. One two. ", DONE)
+        await _settle()
+    assert [text for text, *_ in stage.engine.spoken] == ["One two. "]
+    assert stage.text("again") == "One two. One two. "
+    first, second = (
+        [(row.event, row.text, row.words) for row in stage.rows(rid)] for rid in ("r", "again")
+    )
+    assert first == second
+
+
+async def test_without_a_cache_all_is_made_anew(nursery):
+    """As it is by default."""
+    stage = Stage(nursery)
+    stage.credit(99)
+    stage.say("r", "One two. One two. ", DONE)
+    await _settle()
+    assert len(stage.engine.spoken) == 2
 
 
 async def test_on_the_real_engine(nursery):

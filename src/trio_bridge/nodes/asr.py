@@ -1,7 +1,8 @@
 """The recognition node: `segment` in, `transcript` out, many sessions in one process.
 
-`python -m trio_bridge.nodes.asr`. `ASR_ENGINE` names the engine (`pocketsphinx`),
-`TRIO_BRIDGE_ASR_WORKERS` the most recognisers to run (by default what the machine carries).
+`python -m trio_bridge.nodes.asr`. `ASR_ENGINE` names the engine, `ASR_MODEL` the folder of its
+model, if it has none of its own, `TRIO_BRIDGE_ASR_WORKERS` the most recognisers to run (by
+default what the machine carries).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from attrs import define, field
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 from trio_bridge.dora.contract import Segment, Transcript
-from trio_bridge.nodes.decoder_pool import DecoderPool, Utterance, default_workers
-from trio_bridge.nodes.host import open_node
-from trio_bridge.nodes.recognition import DEFAULT_ENGINE, UnknownEngine, check_engine
+from trio_bridge.nodes.decoder_pool import DecoderPool, Utterance, default_workers, first_lost
+from trio_bridge.nodes.host import NodeIO, open_node
+from trio_bridge.nodes.local_model import ModelMissing
+from trio_bridge.nodes.recognition import DEFAULT_ENGINE, UnknownEngine, engine_kind
 from trio_bridge.nodes.worker_process import WorkerLost, worker_command
 
 
@@ -85,46 +87,57 @@ def settings_from(environment: Mapping[str, str]) -> tuple[str, int]:
 
     Raises:
         UnknownEngine: There is no such engine.
+        ModelMissing: Its package or its model is not on this machine.
         ValueError: The number of workers is none.
     """
-    engine = check_engine(environment.get("ASR_ENGINE") or DEFAULT_ENGINE)
+    engine = environment.get("ASR_ENGINE") or DEFAULT_ENGINE
+    memory = engine_kind(engine).memory(environment)
     given = environment.get("TRIO_BRIDGE_ASR_WORKERS")
     if not given:
-        return engine, default_workers()
+        return engine, default_workers(memory)
     if not given.isdecimal() or int(given) < 1:
         raise ValueError(f"TRIO_BRIDGE_ASR_WORKERS={given!r} is not a number from 1 up")
     return engine, int(given)
 
 
+async def serve(io: NodeIO, engine: str, limit: int) -> str | None:
+    """Recognise what comes in until the dataflow stops; tells why the engine does not start."""
+
+    def emit(transcript: Transcript) -> None:
+        io.send("transcript", transcript)
+        if transcript.event != "partial":
+            recognition.forget(transcript)
+
+    patience = engine_kind(engine).patience
+    recognition = Recognition(
+        DecoderPool(worker_command(engine), limit, emit, complain, patience)
+    )
+    failures: list[str] = []
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(recognition.pool.run)
+            io.sessions = recognition.sessions
+            async for batch in io:
+                for row in batch.rows:
+                    recognition.take(row)
+            nursery.cancel_scope.cancel()
+    except* WorkerLost as group:
+        failures.append(f"the engine {engine} does not start: {first_lost(group)}")
+    return failures[0] if failures else None
+
+
 async def main() -> None:
-    """Serve the dataflow until it stops."""
+    """Be the node. Ends the process with a word on stderr if the engine does not start."""
     async with open_node("asr") as io:
         try:
             engine, limit = settings_from(os.environ)
-        except (UnknownEngine, ValueError) as exc:
-            complain(str(exc))
-            raise SystemExit(1) from exc
-
-        def emit(transcript: Transcript) -> None:
-            io.send("transcript", transcript)
-            if transcript.event != "partial":
-                recognition.forget(transcript)
-
-        recognition = Recognition(DecoderPool(worker_command(engine), limit, emit, complain))
-        lost = False
-        try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(recognition.pool.run)
-                io.sessions = recognition.sessions
-                async for batch in io:
-                    for row in batch.rows:
-                        recognition.take(row)
-                nursery.cancel_scope.cancel()
-        except* WorkerLost as group:
-            complain(f"the engine {engine} does not start: {group.exceptions[0]}")
-            lost = True
-        if lost:
-            raise SystemExit(1)
+        except (UnknownEngine, ModelMissing, ValueError) as exc:
+            # Raised outside, or the nursery would wrap it and show its insides.
+            failure: str | None = str(exc)
+        else:
+            failure = await serve(io, engine, limit)
+    if failure is not None:
+        raise SystemExit(f"asr: {failure}")
 
 
 if __name__ == "__main__":

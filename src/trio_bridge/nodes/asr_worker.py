@@ -7,10 +7,11 @@ standard output. An order is a header of one letter and a length, then that many
 |--------|----------------------------------|-------------------------------------------------|
 | `B`    | JSON: the utterance's `settings` |                                                 |
 | `A`    | PCM16, 16 kHz                    | perhaps `{"partial": text}`                     |
-| `E`    |                                  | `{"final": text}`                               |
+| `E`    |                                  | `{"final": text}`, perhaps with `"logprobs"`     |
 | `D`    |                                  | `{"dropped": true}`                             |
 
-Its first line is `{"ready": true}`. It ends when its input ends, and with its parent.
+Its first line is `{"ready": true}`, or `{"failed": why}` if the engine does not start. It ends
+when its input ends, and with its parent.
 """
 
 from __future__ import annotations
@@ -43,8 +44,7 @@ def serve(recogniser: Recogniser, orders: BinaryIO, replies: BinaryIO) -> None:
     """Carry out orders until they end."""
 
     def reply(**fields: Any) -> None:
-        replies.write(json.dumps(fields).encode() + b"\n")
-        replies.flush()
+        _reply(replies, **fields)
 
     reply(ready=True)
     said, due = "", 0.0
@@ -64,10 +64,17 @@ def serve(recogniser: Recogniser, orders: BinaryIO, replies: BinaryIO) -> None:
                         said = text
                         reply(partial=text)
             case b"E":
-                reply(final=recogniser.finish())
+                heard = recogniser.finish()
+                told = {} if heard.logprobs is None else {"logprobs": heard.logprobs}
+                reply(final=heard.text, **told)
             case _:
                 recogniser.drop()
                 reply(dropped=True)
+
+
+def _reply(replies: BinaryIO, **fields: Any) -> None:
+    replies.write(json.dumps(fields).encode() + b"\n")
+    replies.flush()
 
 
 def main() -> None:
@@ -77,7 +84,11 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     # Whatever a library prints must not be taken for a reply.
     os.dup2(2, 1)
-    recogniser = gently(lambda: open_recogniser(sys.argv[1]))
+    try:
+        recogniser = gently(lambda: open_recogniser(sys.argv[1], os.environ))
+    except Exception as exc:  # noqa: BLE001  whatever a library raises at a model it cannot take
+        _reply(replies, failed=f"{type(exc).__name__}: {exc}")
+        raise SystemExit(1) from None
     serve(recogniser, orders, replies)
 
 

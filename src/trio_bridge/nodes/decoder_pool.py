@@ -25,7 +25,6 @@ from attrs import define, field
 from trio_bridge.dora.contract import Transcript
 from trio_bridge.nodes.asr_worker import AUDIO, BEGIN, DROP, END
 from trio_bridge.nodes.worker_process import (
-    HANGS_AFTER,
     WorkerLost,
     WorkerProcess,
     open_worker,
@@ -53,18 +52,16 @@ WORKERS_PER_CPU: Final = 2
 three at the least; two leave room for the other nodes. Four fit on any machine with the memory:
 people seldom speak all at once, and who comes a little late is still ahead of the pause."""
 
-WORKER_MEMORY: Final = 125 * 2**20
-"""Bytes that a PocketSphinx recogniser takes (measured: 115 to 125 MB not shared)."""
-
 MEMORY_SHARE: Final = 0.5
 """The part of the free memory that recognisers may take."""
 
 
-def workers_for(cpus: int, memory: int | None) -> int:
-    """How many recognisers a machine carries, given its processors and its free bytes."""
+def workers_for(cpus: int, memory: int | None, each: int) -> int:
+    """How many recognisers a machine carries, given its processors, its free bytes and those
+    that each recogniser takes."""
     limit = max(WORKERS_LEAST, WORKERS_PER_CPU * cpus)
     if memory is not None:
-        limit = min(limit, int(memory * MEMORY_SHARE) // WORKER_MEMORY)
+        limit = min(limit, int(memory * MEMORY_SHARE) // each)
     return max(limit, 1)
 
 
@@ -80,9 +77,9 @@ def free_memory() -> int | None:
     return None
 
 
-def default_workers() -> int:
-    """How many recognisers this machine carries now."""
-    return workers_for(len(os.sched_getaffinity(0)), free_memory())
+def default_workers(each: int) -> int:
+    """How many recognisers of so many bytes this machine carries now."""
+    return workers_for(len(os.sched_getaffinity(0)), free_memory(), each)
 
 
 @define(eq=False)
@@ -119,12 +116,14 @@ class DecoderPool:
         emit: Called with every transcript: partial, and one final or failed per utterance
             that is not dropped.
         report: Called with a line for the log.
+        patience: Seconds without progress after which a worker counts as hung.
     """
 
     command: Sequence[str]
     limit: int
     emit: Callable[[Transcript], None]
     report: Callable[[str], None]
+    patience: float
     pids: set[int] = field(factory=set, init=False)
     """The workers that are ready."""
     _queue: deque[Utterance] = field(factory=deque, init=False)
@@ -240,7 +239,7 @@ class DecoderPool:
         """
         loading = True
         try:
-            async with open_worker(self.command) as worker:
+            async with open_worker(self.command, self.patience) as worker:
                 self._loading -= 1
                 loading = False
                 self.pids.add(worker.pid)
@@ -278,7 +277,7 @@ class DecoderPool:
                 nursery.start_soon(wait_for_work)
                 nursery.start_soon(watch_idle_worker)
         except* WorkerLost as group:
-            lost = _only(group)
+            lost = first_lost(group)
         finally:
             if send in self._free:
                 self._free.remove(send)
@@ -302,7 +301,7 @@ class DecoderPool:
                     raise WorkerLost("the recogniser hangs")
                 nursery.cancel_scope.cancel()
         except* WorkerLost as group:
-            lost = _only(group)
+            lost = first_lost(group)
         if lost is not None:
             self._fail(utterance, "recogniser_failed", str(lost))
             raise lost
@@ -324,25 +323,27 @@ class DecoderPool:
                 await changed.wait()
         if not utterance.dropped:
             await worker.send(END)
-            deadline.deadline = trio.current_time() + HANGS_AFTER
+            deadline.deadline = trio.current_time() + self.patience
             while not utterance.dropped:
                 await utterance.changed.wait()
         await worker.send(DROP)
-        deadline.deadline = trio.current_time() + HANGS_AFTER
+        deadline.deadline = trio.current_time() + self.patience
 
     async def _hear(self, worker: WorkerProcess, utterance: Utterance) -> None:
         while True:
             match await worker.receive():
                 case {"partial": str(text)} if not utterance.over:
                     self._emit(utterance, "partial", text=text)
-                case {"final": str(text)} if not utterance.dropped:
+                case {"final": str(text), **more} if not utterance.dropped:
                     utterance.over = True
-                    self._emit(utterance, "final", text=text)
+                    sure = more.get("logprobs")
+                    logprobs = None if sure is None else json.dumps(sure)
+                    self._emit(utterance, "final", text=text, logprobs=logprobs)
                     return
                 case {"dropped": True}:
                     return
 
-    def _emit(self, utterance: Utterance, event: str, **fields: str) -> None:
+    def _emit(self, utterance: Utterance, event: str, **fields: Any) -> None:
         self.emit(
             Transcript(
                 utterance.session_id,
@@ -355,7 +356,7 @@ class DecoderPool:
         )
 
 
-def _only(group: BaseExceptionGroup[WorkerLost]) -> WorkerLost:
+def first_lost(group: BaseExceptionGroup[WorkerLost]) -> WorkerLost:
     """The first of what was lost: with a dead worker, orders and replies fail together."""
     first = group.exceptions[0]
-    return _only(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_lost(first) if isinstance(first, BaseExceptionGroup) else first

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -172,6 +173,11 @@ class Espeak:
             return self._default
         return f"{language}+{self.variants[variant]}" if variant else language
 
+    def rate_of(self, voice: str) -> int:
+        """See `Engine.rate_of`: the same for all voices."""
+        del voice
+        return self.sample_rate
+
     def synthesise(
         self, text: str, *, voice: str, speed: float, stop: threading.Event
     ) -> Utterance:
@@ -245,6 +251,11 @@ class Espeak:
             voices.append((language.lower(), voice.identifier.decode("utf-8", "replace")))
             index += 1
         return voices
+
+
+def open_engine(environment: Mapping[str, str]) -> Espeak:
+    """The engine, as the node's environment wants it."""
+    return Espeak(environment.get("TTS_LANGUAGE") or "en-us")
 
 
 def _declare(library: ctypes.CDLL) -> None:

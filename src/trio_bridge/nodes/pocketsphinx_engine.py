@@ -33,6 +33,8 @@ from typing import Any, Final
 import numpy as np
 from pocketsphinx import Decoder
 
+from trio_bridge.nodes.recognition import Heard
+
 BYTES_PER_SECOND: Final = 32_000
 
 PRIMING: Final = 2 * BYTES_PER_SECOND
@@ -101,16 +103,16 @@ class PocketSphinx:
         """See `Recogniser.partial`."""
         return self._words() if self._searching else ""
 
-    def finish(self) -> str:
+    def finish(self) -> Heard:
         """See `Recogniser.finish`."""
         if not self._searching:
             if len(self._audio) < SHORTEST:
                 self._reset()
-                return ""
+                return Heard("")
             self._search_anew()
         self._stop()
         self._reset()
-        return self._words()
+        return Heard(self._words())
 
     def drop(self) -> None:
         """See `Recogniser.drop`."""
@@ -163,3 +165,9 @@ class PocketSphinx:
         level = np.sqrt(np.mean(samples.reshape(blocks, -1) ** 2, axis=1))
         quiet = min(PAUSE_NEAR * level.min(), PAUSE_DROP_NOISY * level.max())
         return bool(np.all(level[-PAUSE_BLOCKS:] < max(PAUSE_DROP * level.max(), quiet)))
+
+
+def open_engine(environment: Mapping[str, str]) -> PocketSphinx:
+    """The engine. Nothing in the environment is for it."""
+    del environment
+    return PocketSphinx()

@@ -6,9 +6,27 @@ class with these methods in a module of its own and name it in `ENGINES`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final, Protocol
+
+from attrs import frozen
+
+from trio_bridge.nodes.local_model import LocalModel, weight
+
+
+@frozen
+class Heard:
+    """What was said in an utterance.
+
+    Attributes:
+        text: Its words; empty when none were found.
+        logprobs: How sure the engine is of each token, if it tells: `(token, logprob)`, natural
+            logarithms. Tokens joined are the text.
+    """
+
+    text: str
+    logprobs: tuple[tuple[str, float], ...] | None = None
 
 
 class Recogniser(Protocol):
@@ -24,17 +42,64 @@ class Recogniser(Protocol):
     def partial(self) -> str:
         """All the words so far; empty while there are none."""
 
-    def finish(self) -> str:
-        """The utterance is over: what was said? Empty when no words were found."""
+    def finish(self) -> Heard:
+        """The utterance is over: what was said?"""
 
     def drop(self) -> None:
         """The utterance is over, and nobody wants to know what was said."""
 
 
-ENGINES: Final[Mapping[str, str]] = {
-    "pocketsphinx": "trio_bridge.nodes.pocketsphinx_engine:PocketSphinx",
+WHISPER_MODEL: Final = LocalModel(
+    setting="ASR_ENGINE=faster-whisper",
+    package="faster_whisper",
+    extra="faster-whisper",
+    variable="ASR_MODEL",
+    # Without its tokenizer the library would fetch one.
+    files=("config.json", "model.bin", "tokenizer.json", "vocabulary.*"),
+    example="Systran/faster-whisper-base",
+    download="hf download Systran/faster-whisper-base --local-dir {folder}",
+)
+
+POCKETSPHINX_MEMORY: Final = 125 * 2**20
+"""Bytes that a PocketSphinx recogniser takes (measured: 115 to 125 MB not shared)."""
+
+LIBRARIES_MEMORY: Final = 300 * 2**20
+"""Bytes that a recogniser with a model of its own takes beside the model."""
+
+
+@frozen
+class Kind:
+    """What the node must know of an engine without loading it.
+
+    Attributes:
+        module: Its `open_engine(environment)` makes the `Recogniser`. Imported in the worker
+            processes only.
+        patience: Seconds without progress after which one of its workers counts as hung.
+        model: What it needs that is not in the package.
+    """
+
+    module: str
+    patience: float
+    model: LocalModel | None = None
+
+    def memory(self, environment: Mapping[str, str]) -> int:
+        """Bytes that a recogniser takes.
+
+        Raises:
+            ModelMissing: It cannot be started here.
+        """
+        if self.model is None:
+            return POCKETSPHINX_MEMORY
+        return LIBRARIES_MEMORY + weight(self.model.find(environment))
+
+
+ENGINES: Final[Mapping[str, Kind]] = {
+    # The most that it has to do in one step is to search 2 s of audio: 0.5 s of work on a
+    # machine of its own.
+    "pocketsphinx": Kind("trio_bridge.nodes.pocketsphinx_engine", patience=10.0),
+    # A minute of speech in one step.
+    "faster-whisper": Kind("trio_bridge.nodes.faster_whisper_engine", 60.0, WHISPER_MODEL),
 }
-"""Name → `module:class`. The module is imported in the worker processes only."""
 
 DEFAULT_ENGINE: Final = "pocketsphinx"
 
@@ -43,8 +108,8 @@ class UnknownEngine(Exception):
     """There is no engine of that name."""
 
 
-def check_engine(name: str) -> str:
-    """Give the name back if there is such an engine.
+def engine_kind(name: str) -> Kind:
+    """The engine of that name.
 
     Raises:
         UnknownEngine: There is none; the message lists those there are.
@@ -53,11 +118,11 @@ def check_engine(name: str) -> str:
         raise UnknownEngine(
             f"ASR_ENGINE={name!r} is not known; there are: {', '.join(ENGINES)}"
         )
-    return name
+    return ENGINES[name]
 
 
-def open_recogniser(name: str) -> Recogniser:
+def open_recogniser(name: str, environment: Mapping[str, str]) -> Recogniser:
     """Load an engine and its model: seconds and megabytes, so in a worker process."""
-    module, _, attribute = ENGINES[check_engine(name)].partition(":")
-    recogniser: Recogniser = getattr(import_module(module), attribute)()
-    return recogniser
+    module = import_module(engine_kind(name).module)
+    make: Callable[[Mapping[str, str]], Recogniser] = module.open_engine
+    return make(environment)

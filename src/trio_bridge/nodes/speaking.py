@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -15,7 +14,8 @@ from attrs import define, field, frozen
 
 from trio_bridge.dora.contract import Answer
 from trio_bridge.nodes.sentences import SentenceSplitter
-from trio_bridge.nodes.synthesis import Engine, EngineError, TimedWord, readable, time_words
+from trio_bridge.nodes.synthesis import EngineError, TimedWord, readable, time_words
+from trio_bridge.nodes.voicing import Voicing
 
 CHUNK_SECONDS: Final = 0.2
 """Audio in a row: five rows for a second of speech. Words carry times that are finer."""
@@ -100,23 +100,25 @@ class SpokenAnswer:
     Args:
         out: Where its rows go.
         delivery: Voice and speed.
-        engine: What speaks.
-        limiter: Lets one piece at a time into the engine. Whoever waits is served in order, so
-            answers take turns piece by piece.
+        voicing: What speaks.
         credit: Seconds of audio that may have been sent in all.
     """
 
     out: Outgoing
     delivery: Delivery
-    engine: Engine
-    limiter: trio.CapacityLimiter
+    voicing: Voicing
     credit: float = 0.0
     _rows: deque[Answer] = field(factory=deque, init=False)
     _waiting: int = field(default=0, init=False)
     _sent: int = field(default=0, init=False)
+    _rate: int = field(init=False)
     _woken: trio.Event = field(factory=trio.Event, init=False)
     _stop: threading.Event = field(factory=threading.Event, init=False)
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # An answer has one voice, and so one rate: what was sent can be counted in samples.
+        self._rate = self.voicing.engine.rate_of(self.delivery.voice)
 
     def add(self, row: Answer) -> None:
         """Take the next row of the answer.
@@ -177,21 +179,14 @@ class SpokenAnswer:
 
     def _room(self) -> float:
         """Samples that may be sent now."""
-        return self.credit * self.engine.sample_rate - self._sent
+        return self.credit * self._rate - self._sent
 
     async def _speak(self, piece: str) -> None:
         while self._room() < 1:
             await self._news()
         text = readable(piece)
-        utterance = await trio.to_thread.run_sync(
-            partial(
-                self.engine.synthesise,
-                text,
-                voice=self.delivery.voice,
-                speed=self.delivery.speed,
-                stop=self._stop,
-            ),
-            limiter=self.limiter,
+        utterance = await self.voicing.speak(
+            text, voice=self.delivery.voice, speed=self.delivery.speed, stop=self._stop
         )
         samples = utterance.samples
         length = len(samples)
@@ -211,7 +206,7 @@ class SpokenAnswer:
             self.out.send(
                 "audio",
                 samples=samples[done : done + size],
-                sample_rate=self.engine.sample_rate,
+                sample_rate=self._rate,
                 text=piece[said:upto],
                 words=self._timings(piece, spoken, start),
             )
@@ -220,15 +215,14 @@ class SpokenAnswer:
 
     async def _admit(self, left: int) -> int:
         """Wait until a row may go out; returns how many of the `left` samples it carries."""
-        rate = self.engine.sample_rate
-        wanted = min(left, round(CHUNK_SECONDS * rate))
-        enough = min(wanted, round(SHORTEST_SECONDS * rate))
+        wanted = min(left, round(CHUNK_SECONDS * self._rate))
+        enough = min(wanted, round(SHORTEST_SECONDS * self._rate))
         while self._room() < enough:
             await self._news()
         return int(min(wanted, self._room()))
 
     def _timings(self, piece: str, words: list[TimedWord], start: int) -> str:
-        per_ms = self.engine.sample_rate / 1000
+        per_ms = self._rate / 1000
         return orjson.dumps(
             [
                 (

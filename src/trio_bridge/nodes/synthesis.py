@@ -54,9 +54,8 @@ class TimedWord:
 class Engine(Protocol):
     """Makes speech, one piece at a time, in a worker thread."""
 
-    @property
-    def sample_rate(self) -> int:
-        """The rate of all it makes, in Hz."""
+    def rate_of(self, voice: str) -> int:
+        """The rate of all that it makes in a voice, in Hz."""
 
     def synthesise(
         self, text: str, *, voice: str, speed: float, stop: threading.Event

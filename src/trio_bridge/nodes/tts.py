@@ -1,14 +1,16 @@
 """The synthesis node: answers as text in on `speak`, answers as speech out on `answer`.
 
-`python -m trio_bridge.nodes.tts`. `TTS_ENGINE` names the engine (`espeak`), `TTS_LANGUAGE` the
-language of voices that do not say one (`en-us`).
+`python -m trio_bridge.nodes.tts`. `TTS_ENGINE` names the engine, `TTS_LANGUAGE` the language of
+voices that do not say one, `TTS_MODEL` the folder of the engine's voices, if it has none of its
+own, `TTS_CACHE_MB` how much speech is kept for sentences that come again (0: none).
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Final, TypeAlias
 
 import trio
@@ -20,6 +22,7 @@ from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
 from trio_bridge.nodes.speaking import AnswerBroken, Delivery, Emit, Outgoing, SpokenAnswer
 from trio_bridge.nodes.synthesis import Engine, EngineError
+from trio_bridge.nodes.voicing import UtteranceCache, Voicing
 
 ANSWERS_MAX: Final = 1024
 """Answers under way at once; one more fails. Far more than sessions a bridge carries."""
@@ -27,6 +30,14 @@ ANSWERS_MAX: Final = 1024
 REMEMBERED: Final = 4096
 """Answers that have ended, and credit for answers that have not begun: both only matter for
 the moments by which one port overtakes another."""
+
+ENGINES: Final[Mapping[str, str]] = {
+    "espeak": "trio_bridge.nodes.espeak",
+    "piper": "trio_bridge.nodes.piper_engine",
+}
+"""Name → module, whose `open_engine(environment)` makes the engine."""
+
+DEFAULT_ENGINE: Final = "espeak"
 
 Key: TypeAlias = tuple[str, str]
 
@@ -43,18 +54,17 @@ class Synthesis:
     """All answers under way, of all sessions.
 
     Args:
-        engine: What speaks.
+        voicing: What speaks.
         emit: Sends a row on a port; never waits.
         nursery: Where each spoken answer has its task.
     """
 
-    engine: Engine
+    voicing: Voicing
     emit: Emit
     nursery: trio.Nursery
     _answers: dict[Key, _Entry] = field(factory=dict, init=False)
     _ended: Recent[Key, None] = field(factory=lambda: Recent(REMEMBERED), init=False)
     _early_credit: Recent[Key, float] = field(factory=lambda: Recent(REMEMBERED), init=False)
-    _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1), init=False)
 
     def sessions(self) -> int:
         """How many sessions have an answer under way."""
@@ -114,7 +124,7 @@ class Synthesis:
         credit = self._early_credit.pop(key, 0.0)
         speech = None
         if delivery.modality == "audio":
-            speech = SpokenAnswer(out, delivery, self.engine, self._limiter, credit)
+            speech = SpokenAnswer(out, delivery, self.voicing, credit)
         entry = self._answers[key] = _Entry(out, speech)
         if speech is not None:
             self.nursery.start_soon(self._speak, key, speech)
@@ -149,26 +159,37 @@ class Synthesis:
 
 
 def open_engine(environment: Mapping[str, str]) -> Engine:
-    """The engine that the environment names.
+    """The engine that the environment names, ready to speak.
 
     Raises:
         EngineError: There is no such engine, or it does not start.
     """
-    name = environment.get("TTS_ENGINE") or "espeak"
-    if name != "espeak":
-        raise EngineError(f"TTS_ENGINE is {name!r}, known is: espeak")
-    from trio_bridge.nodes.espeak import Espeak
-
-    engine = Espeak(environment.get("TTS_LANGUAGE") or "en-us")
+    name = environment.get("TTS_ENGINE") or DEFAULT_ENGINE
+    if name not in ENGINES:
+        raise EngineError(f"TTS_ENGINE={name!r} is not known; there are: {', '.join(ENGINES)}")
+    make: Callable[[Mapping[str, str]], Engine] = import_module(ENGINES[name]).open_engine
+    engine = make(environment)
     # The first piece loads the voice; nobody should have to wait for that.
     engine.synthesise("Ready.", voice="", speed=1.0, stop=threading.Event())
     return engine
 
 
-async def serve(io: NodeIO, engine: Engine) -> None:
+def open_cache(environment: Mapping[str, str]) -> UtteranceCache:
+    """A cache as large as the environment says.
+
+    Raises:
+        EngineError: It says no number.
+    """
+    given = environment.get("TTS_CACHE_MB") or "0"
+    if not given.isdecimal():
+        raise EngineError(f"TTS_CACHE_MB={given!r} is not a number from 0 up")
+    return UtteranceCache(int(given) * 2**20)
+
+
+async def serve(io: NodeIO, voicing: Voicing) -> None:
     """Speak what comes in until the dataflow stops."""
     async with trio.open_nursery() as nursery:
-        synthesis = Synthesis(engine, io.send, nursery)
+        synthesis = Synthesis(voicing, io.send, nursery)
         io.sessions = synthesis.sessions
         async for batch in io:
             for row in batch.rows:
@@ -181,12 +202,13 @@ async def main() -> None:
     failure = None
     async with open_node("tts") as io:
         try:
+            cache = open_cache(os.environ)
             engine = await trio.to_thread.run_sync(gently, lambda: open_engine(os.environ))
         except EngineError as exc:
             # Raised outside, or the nursery would wrap it and show its insides.
             failure = str(exc)
         else:
-            await serve(io, engine)
+            await serve(io, Voicing(engine, cache))
     if failure is not None:
         raise SystemExit(f"tts: {failure}")
 

@@ -23,10 +23,6 @@ hears must first get through them."""
 READY_WITHIN: Final = 60.0
 """Seconds for loading an engine and its model; PocketSphinx takes half a second."""
 
-HANGS_AFTER: Final = 10.0
-"""Seconds without progress after which a worker counts as hung. The most that it may have to do
-in one step is to search 2 s of audio, 0.5 s of work on a machine of its own."""
-
 REPLY_BYTES: Final = 65_536
 """The longest reply line: the words of ten minutes are a fifth of it."""
 
@@ -47,6 +43,7 @@ class WorkerProcess:
     _popen: subprocess.Popen[bytes]
     _orders: trio.lowlevel.FdStream
     _replies: trio.lowlevel.FdStream
+    _patience: float
     _unread: bytearray = field(factory=bytearray, init=False)
 
     @property
@@ -58,10 +55,10 @@ class WorkerProcess:
         """Give an order.
 
         Raises:
-            WorkerLost: It died, or has not taken an order for `HANGS_AFTER` seconds.
+            WorkerLost: It died, or has not taken an order for `patience` seconds.
         """
         try:
-            with trio.fail_after(HANGS_AFTER):
+            with trio.fail_after(self._patience):
                 await self._orders.send_all(order(letter, payload))
         except trio.TooSlowError as exc:
             raise WorkerLost("the recogniser hangs") from exc
@@ -94,11 +91,17 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def open_worker(command: Sequence[str]) -> AsyncGenerator[WorkerProcess, None]:
+async def open_worker(
+    command: Sequence[str], patience: float
+) -> AsyncGenerator[WorkerProcess, None]:
     """Start a worker and wait until it is ready; leaving the context kills it.
 
+    Args:
+        command: What to run.
+        patience: Seconds in which it takes an order.
+
     Raises:
-        WorkerLost: It died or was not ready within `READY_WITHIN` seconds.
+        WorkerLost: It did not start, or was not ready within `READY_WITHIN` seconds.
     """
     # From this thread and not one of Trio's: the worker dies with the thread that forked it.
     popen = subprocess.Popen(  # noqa: S603, ASYNC220  the command is ours, and fork is short
@@ -113,13 +116,16 @@ async def open_worker(command: Sequence[str]) -> AsyncGenerator[WorkerProcess, N
             popen,
             trio.lowlevel.FdStream(os.dup(popen.stdin.fileno())),
             trio.lowlevel.FdStream(os.dup(popen.stdout.fileno())),
+            patience,
         )
     try:
         try:
             with trio.fail_after(READY_WITHIN):
-                await worker.receive()
+                first = await worker.receive()
         except trio.TooSlowError as exc:
             raise WorkerLost("the recogniser did not get ready") from exc
+        if "failed" in first:
+            raise WorkerLost(str(first["failed"]))
         yield worker
     finally:
         popen.kill()

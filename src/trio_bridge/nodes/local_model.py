@@ -1,0 +1,84 @@
+"""Models that are not in the package: found on this machine, never fetched.
+
+A node that downloads what it lacks keeps its callers waiting for minutes, differs from start
+to start and fails far from the cause. So whatever is missing is said at once, with the command
+that gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+MODELS_FOLDER: Final = "~/models"
+"""Where the messages propose to put models."""
+
+
+class ModelMissing(Exception):
+    """A package or model is not there; the message says how to get it."""
+
+
+@frozen
+class LocalModel:
+    """What an engine must find before it is loaded.
+
+    Attributes:
+        setting: The setting that names the engine, and its value: `ASR_ENGINE=faster-whisper`.
+        package: The module to import.
+        extra: The extra of this project that installs it.
+        variable: The environment variable that holds the model's folder.
+        files: What must be in it, as glob patterns.
+        example: A model that will do.
+        download: The command that gets it, with `{folder}` for where it is put.
+    """
+
+    setting: str
+    package: str
+    extra: str
+    variable: str
+    files: tuple[str, ...]
+    example: str
+    download: str
+
+    def find(self, environment: Mapping[str, str]) -> Path:
+        """The folder that the environment names, with all that must be in it.
+
+        Raises:
+            ModelMissing: The package is not installed, or the model is not there.
+        """
+        if find_spec(self.package) is None:
+            raise ModelMissing(
+                f"{self.setting} needs a package that is not installed. Install it with: "
+                f"pip install 'trio_bridge[{self.extra}]'"
+            )
+        given = environment.get(self.variable)
+        if not given:
+            raise ModelMissing(self._advice(f"{self.variable} is not set"))
+        folder = Path(given).expanduser()
+        if not folder.is_absolute():
+            # A node's working directory is not the one that the bridge was started in.
+            raise ModelMissing(
+                f"{self.setting}: {self.variable}={given} is not an absolute path"
+            )
+        if not folder.is_dir():
+            raise ModelMissing(self._advice(f"there is no folder {folder}"))
+        missing = [name for name in self.files if not any(folder.glob(name))]
+        if missing:
+            raise ModelMissing(self._advice(f"{folder} has no {' and no '.join(missing)}"))
+        return folder
+
+    def _advice(self, why: str) -> str:
+        folder = f"{MODELS_FOLDER}/{self.example.rpartition('/')[2]}"
+        return (
+            f"{self.setting} has no model: {why}. Download one, for example {self.example}, "
+            f"with: {self.download.format(folder=folder)} and set {self.variable}={folder}"
+        )
+
+
+def weight(folder: Path) -> int:
+    """The bytes of a model's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
