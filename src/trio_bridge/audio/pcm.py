@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TypeAlias
 
 import numpy as np
@@ -11,9 +12,8 @@ Float32 = NDArray[np.float32]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 BYTES_PER_SAMPLE = 2
-UNITY = np.float32(1.0)
 FULL_SCALE = np.float32(32768.0)
-HIGHEST = np.float32(32767.0)
+LOWEST, HIGHEST = np.float32(-1.0), np.float32(32767 / 32768)
 
 
 def pcm16_to_float32(pcm: Buffer) -> Float32:
@@ -50,13 +50,13 @@ def float32_to_pcm16(samples: Float32) -> bytes:
     """
     # Clipped before it is scaled, so that no finite sample can overflow. The bare ufuncs take a
     # third of the time of `np.clip` on a frame of speech.
-    scaled: Float32 = np.minimum(samples, UNITY)
-    np.maximum(scaled, -UNITY, out=scaled)
+    scaled: Float32 = np.minimum(samples, HIGHEST)
+    np.maximum(scaled, LOWEST, out=scaled)
     scaled *= FULL_SCALE
     np.rint(scaled, out=scaled)
-    np.minimum(scaled, HIGHEST, out=scaled)
-    # Every value is bounded now, so the sum is a number unless one of them is not.
-    if np.isnan(np.add.reduce(scaled)):
+    # Every value is bounded now, so the sum of squares is a number unless one of them is not.
+    # (`np.isnan` of a sum takes four times as long.)
+    if isnan(scaled.dot(scaled)):
         raise ValueError("the samples contain NaN")
     return scaled.astype("<i2").tobytes()
 
