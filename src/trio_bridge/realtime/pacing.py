@@ -13,7 +13,7 @@ from collections import deque
 from itertools import takewhile
 
 import numpy as np
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field, frozen, setters
 from numpy.typing import NDArray
 
 from trio_bridge.messages import Word
@@ -75,7 +75,9 @@ def _at_least_a_step(seconds: float) -> float:
     return max(seconds, STEP)
 
 
-@define
+# Without hooks on assignment: for the one converter there is, attrs would call two functions
+# for every change of any attribute.
+@define(on_setattr=setters.NO_OP)
 class Pacer:
     """Holds one response's audio until it is due.
 
