@@ -6,7 +6,7 @@ from benchmarks.soak import GROWTH_MB, in_a_row
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize(("dataflow", "sessions"), [("echo", 60), ("voice", 5)])
+@pytest.mark.parametrize(("dataflow", "sessions"), [("echo", 20), ("voice", 5)])
 async def test_sessions_in_a_row_leave_nothing_in_any_process(dataflow, sessions):
     """Neither in the bridge nor in a node nor in Dora's own processes."""
     found = await in_a_row(sessions, dataflow)
