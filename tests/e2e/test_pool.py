@@ -153,7 +153,7 @@ async def test_instances_follow_the_sessions(tmp_path: Path) -> None:
         "TRIO_BRIDGE_DORA_IDLE_STOP": "0.5",
     }
     async with running_server(tmp_path / "log", "--dataflow", "echo", env=settings) as server:
-        (first,) = node_processes(server)
+        assert len(node_processes(server)) == 1
         async with connected(server.ws_url):
             await wait_until(lambda: len(node_processes(server)) == 2)
             # It waits for the second, which is not warm yet.
@@ -171,4 +171,5 @@ async def test_instances_follow_the_sessions(tmp_path: Path) -> None:
                 answer = await trio.to_thread.run_sync(health, server)
                 assert answer["pools"][0]["sessions"] == 2
                 assert answer["status"] == "healthy"
-        await wait_until(lambda: node_processes(server) == {first})
+        # Which one stays is decided by whose session is seen to leave first.
+        await wait_until(lambda: len(node_processes(server)) == 1)
