@@ -55,7 +55,7 @@ async def settled(server: RunningServer, seconds: float = 10.0) -> Resources:
     pid = server.process.pid
     # The last look at its health holds a connection open for a moment.
     files = []
-    for _ in range(30):
+    for _ in range(15):
         files.append(count(pid, "fd"))
         await trio.sleep(0.1)
     return Resources(
