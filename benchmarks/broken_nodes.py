@@ -1,12 +1,13 @@
 """What a broken dataflow costs the others: its nodes are stopped and killed, one by one.
 
     python benchmarks/broken_nodes.py [--sessions 20] [--signals STOP,KILL]
-                                      [--frame-ms 40] [--json]
+                                      [--frame-ms 40] [--replace] [--json]
 
 Two dataflow instances run on one runtime, behind one server process: `voice`, which is broken
 on purpose, and `echo`, on which the sessions run whose delay is measured, sample by sample
 (nothing may be lost, nothing of anybody else heard). For every node of `voice` and each signal:
-the delay of the others, and what the sessions of the broken dataflow were told.
+the delay of the others, and what the sessions of the broken dataflow were told. `--replace`
+lets its replacement start meanwhile.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ NODES = ("speech_monitor", "asr", "chat", "tts")
 SECONDS = 8
 """How long the echo sessions talk; the node is broken 3 s after they began."""
 
+REPLACE = "--replace"
+
 
 async def house() -> None:
     """The server process: both dataflows on one runtime, each behind a port of its own."""
@@ -59,6 +62,8 @@ async def house() -> None:
             "voice": voice_bridge.url,
             "pids": dict(voice.instances[0].pids),
         }
+        if REPLACE not in sys.argv:
+            await supervisor.changing.acquire()  # No instance starts while it is held.
         gc.collect()
         gc.freeze()  # as the command does
         print(MARK + json.dumps(places), flush=True)
@@ -68,7 +73,9 @@ async def house() -> None:
 @asynccontextmanager
 async def running_house() -> AsyncGenerator[tuple[trio.Process, dict[str, Any]], None]:
     process = await trio.lowlevel.open_process(
-        [sys.executable, __file__, "--house"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, __file__, "--house", *({REPLACE} & set(sys.argv))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stdin is not None
@@ -158,6 +165,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--frame-ms", type=int, default=40)
     parser.add_argument("--signals", default="STOP,KILL")
+    parser.add_argument(REPLACE, action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--house", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
