@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 
 import structlog
 import trio
@@ -30,6 +30,7 @@ from trio_bridge.closing import (
     ending_for,
 )
 from trio_bridge.errors import BackendBroken, TransportClosed, TransportStuck
+from trio_bridge.headroom import Headroom
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
@@ -120,14 +121,14 @@ class Session:
     _lost: bool = field(default=False, init=False)
     _served: bool = field(default=False, init=False)
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
-    _outbound: trio.MemorySendChannel[Step | Ending] = field(init=False)
+    _outbound: Headroom[Step | Ending] = field(init=False)
     _outbound_end: trio.MemoryReceiveChannel[Step | Ending] = field(init=False)
     _sent: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _waking: trio.CancelScope | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        pair = trio.open_memory_channel[Step | Ending](OUTBOUND_STEPS)
-        self._outbound, self._outbound_end = pair
+        outbound, self._outbound_end = trio.open_memory_channel[Step | Ending](OUTBOUND_STEPS)
+        self._outbound = Headroom(outbound, OUTBOUND_PAUSE)
         self._engine.conversation.recordings.on_let_go = self._audio_let_go
 
     # --- transports ------------------------------------------------------------------------
@@ -253,12 +254,13 @@ class Session:
 
     async def _serve(self) -> None:
         mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
+        mic = Headroom(mic_send, MIC_PAUSE)
         self._served = True
-        with self._outbound:
+        with closing(self._outbound):
             started = self._engine.start()
             self._hand_on(started)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._reader, mic_send, started)
+                nursery.start_soon(self._reader, mic, started)
                 nursery.start_soon(self._forwarder, mic_receive)
                 nursery.start_soon(self._sender)
                 nursery.start_soon(self._pump)
@@ -278,8 +280,8 @@ class Session:
 
     # --- the four tasks --------------------------------------------------------------------
 
-    async def _reader(self, mic: trio.MemorySendChannel[ListenCommand], started: Step) -> None:
-        with mic:
+    async def _reader(self, mic: Headroom[ListenCommand], started: Step) -> None:
+        with closing(mic):
             await self._listen(mic, started)
             while True:
                 line = await self._attached()
@@ -297,13 +299,11 @@ class Session:
                     self._hand_on(step)
                     await self._listen(mic, step)
 
-    async def _receive(
-        self, transport: Transport, mic: trio.MemorySendChannel[ListenCommand]
-    ) -> str | bytes:
+    async def _receive(self, transport: Transport, mic: Headroom[ListenCommand]) -> str | bytes:
         """Take frames as long as nothing has to wait; returns the first that has to."""
         while True:
             frame = self._early.popleft() if self._early else await transport.receive()
-            if not (self._has_room and mic.statistics().current_buffer_used < MIC_PAUSE):
+            if not (self._outbound.left and mic.left):
                 return frame
             step = self._take(frame)
             self._hand_on(step)
@@ -319,7 +319,7 @@ class Session:
             return self._engine.reject(problem, now)
         return self._engine.receive(event, now)
 
-    async def _listen(self, mic: trio.MemorySendChannel[ListenCommand], step: Step) -> None:
+    async def _listen(self, mic: Headroom[ListenCommand], step: Step) -> None:
         # Only the reader's steps hold listen commands, so waiting here reorders nothing, and
         # a forwarder that lags makes the reader, and so the client, wait.
         for command in step.commands:
@@ -385,7 +385,8 @@ class Session:
                     continue
                 await trio.lowlevel.checkpoint()
             else:
-                self._sent.unpark_all()
+                if self._sent:
+                    self._sent.unpark_all()
                 outgoing.put(await self._outbound_end.receive())
             in_a_row = 0
 
@@ -412,7 +413,7 @@ class Session:
                 event = await self._link.events.receive()
             except trio.EndOfChannel:
                 return BackendLost(Failure("backend_failed", "the backend has gone"))
-            if isinstance(event, BackendLost) or not self._has_room or self._lost:
+            if isinstance(event, BackendLost) or not self._outbound.left or self._lost:
                 return event
             self._hand_on(self._engine.report(event, trio.current_time()))
 
@@ -423,21 +424,21 @@ class Session:
 
     async def _room(self) -> None:
         """Wait until the sender has caught up so far that a step's result can be queued."""
-        while not self._has_room:
+        while not self._outbound.left:
             await self._sent.park()
 
-    @property
-    def _has_room(self) -> bool:
-        return self._outbound.statistics().current_buffer_used < OUTBOUND_PAUSE
-
     def _hand_on(self, step: Step) -> None:
-        # Once it is ending the sender may be gone: there is nobody to hand this to.
         if self.ending is None and (step.events or step.close is not None):
-            self._outbound.send_nowait(step)
+            # The sender may be gone, and the session about to learn of its end: there is
+            # nobody to hand this to.
+            with suppress(trio.BrokenResourceError):
+                self._outbound.send_nowait(step)
         for command in step.commands:
             if not isinstance(command, ListenCommand):
                 self._command(command)
-        if self._waking is not None:
+        # Only ever sooner: to move an alarm costs more than to be woken by one that is out of
+        # date, and most steps put theirs off by a frame.
+        if self._waking is not None and self._engine.deadline < self._waking.deadline:
             self._waking.deadline = self._engine.deadline
 
     def _command(self, command: Command) -> None:

@@ -10,7 +10,7 @@ The socket is read only while the session receives: behind it TCP holds the clie
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -94,7 +94,9 @@ class WebSocketTransport:
         """See `Transport.send`. A peer that takes longer than `Timing.send_timeout` to make
         room for the message is dropped."""
         try:
-            await self._say(lambda: self._protocol.send_text(message))
+            await self._ready()
+            self._protocol.send_text(message)
+            await self._write()
         except _GONE as exc:
             raise self._gone() from exc
 
@@ -123,7 +125,9 @@ class WebSocketTransport:
             await trio.sleep(self._timing.ping_interval)
             self._heard = trio.Event()
             try:
-                await self._say(lambda: self._protocol.send_ping(b""))
+                await self._ready()
+                self._protocol.send_ping(b"")
+                await self._write()
             except (*_GONE, TransportClosed):
                 return
             with trio.move_on_after(self._timing.pong_timeout) as patience:
@@ -143,7 +147,7 @@ class WebSocketTransport:
             TransportClosed: The client has left already.
         """
         try:
-            await self._write(self._protocol.data_to_send())
+            await self._write()
             if read_ahead:
                 await self._feed(read_ahead)
         except _GONE as exc:
@@ -174,10 +178,8 @@ class WebSocketTransport:
                 self._take(frame)
         # Pongs, the answer to a close frame, or what the library found wrong. They are waited
         # for, so that a peer that only sends cannot pile up answers that it does not read.
-        answers = self._protocol.data_to_send()
-        if answers:
-            await self._turn()
-            await self._write(answers)
+        await self._turn()
+        await self._write()
 
     def _end(self) -> None:
         self._over.set()
@@ -208,38 +210,43 @@ class WebSocketTransport:
 
     # --- out -------------------------------------------------------------------------------
 
-    async def _say(self, frame: Callable[[], None]) -> None:
-        """Have the library make a frame, and write it. One that was begun is written whole, or
-        the connection counts as torn."""
+    async def _ready(self) -> None:
+        """Wait until another frame may be made. One that was begun is written whole, or the
+        connection counts as torn."""
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._turn()
         if self._lost is not None or self._bytes.torn:
             raise trio.ClosedResourceError
-        frame()
-        await self._write(self._protocol.data_to_send())
 
     async def _turn(self) -> None:
         """Wait until nobody writes."""
         while self._writing:
             await self._written.park()
 
-    async def _write(self, chunks: Sequence[bytes]) -> None:
+    async def _write(self) -> None:
+        """Write the frames that the library has made; nobody else may be writing."""
+        chunks = self._protocol.data_to_send()
+        # What other tasks have to say meanwhile is written by this one.
+        while chunks:
+            data = b"".join(chunks)
+            sent = self._bytes.write_now(data)
+            last = chunks[-1] == SEND_EOF
+            if sent < len(data) or last:
+                await self._write_slowly(memoryview(data)[sent:], last=last)
+            chunks = self._protocol.data_to_send()
+
+    async def _write_slowly(self, data: memoryview, *, last: bool) -> None:
         self._writing = True
         try:
-            # What other tasks have to say meanwhile is written by this one.
-            while chunks:
-                data = b"".join(chunks)
-                sent = self._bytes.write_now(data)
-                if sent < len(data):
-                    await self._write_slowly(memoryview(data)[sent:])
-                if chunks[-1] == SEND_EOF:
-                    await self._bytes.send_eof()
-                chunks = self._protocol.data_to_send()
+            if data:
+                await self._write_in_time(data)
+            if last:
+                await self._bytes.send_eof()
         finally:
             self._writing = False
             self._written.unpark_all()
 
-    async def _write_slowly(self, data: memoryview) -> None:
+    async def _write_in_time(self, data: memoryview) -> None:
         with trio.move_on_after(self._timing.send_timeout):
             await self._bytes.write(data)
             return
@@ -258,7 +265,7 @@ class WebSocketTransport:
             return
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, _short(reason))
-            await self._write(self._protocol.data_to_send())
+            await self._write()
         # A socket closed with unread bytes resets the connection, and the reset may overtake
         # what was written last: so the peer is read until it hangs up.
         await self._read_until(self._answered)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
@@ -111,7 +111,7 @@ def encode(rows: Sequence[Any], row_class: type | None = None) -> pa.StructArray
     for column in _columns(row_class):
         values = [getattr(row, column.name) for row in rows]
         try:
-            if all(value is None for value in values):
+            if not values or (values[0] is None and all(value is None for value in values)):
                 # So are most columns of most messages; this takes a quarter of the time.
                 arrays.append(pa.nulls(len(values), _ARROW[column.kind]))
             elif column.kind is np.ndarray:
@@ -173,10 +173,14 @@ def decode(array: pa.Array, row_class: type[T]) -> list[T]:
         child = array.field(place)
         if not _ACCEPTS[column.kind](child.type):
             raise ContractError(f"{where} is {child.type}, not {_ARROW[column.kind]}")
+        nulls = child.null_count
+        if nulls and column.default is _REQUIRED and not column.optional:
+            raise ContractError(f"{where} is null")
+        if nulls == len(array):
+            columns.append([None if column.optional else column.default] * nulls)
+            continue
         values = _split(child) if column.kind is np.ndarray else child.to_pylist()
-        if child.null_count and not column.optional:
-            if column.default is _REQUIRED:
-                raise ContractError(f"{where} is null")
+        if nulls and not column.optional:
             values = [column.default if value is None else value for value in values]
         columns.append(values)
     return [row_class(*values) for values in zip(*columns, strict=True)]
@@ -185,9 +189,11 @@ def decode(array: pa.Array, row_class: type[T]) -> list[T]:
 def _split(child: pa.Array) -> list[np.ndarray[Any, Any] | None]:
     offsets = child.offsets.to_numpy().tolist()
     values = np.asarray(child.values.to_numpy(zero_copy_only=False), np.float32)
+    if not child.null_count:
+        return [values[start:end].copy() for start, end in pairwise(offsets)]
     # Not `child.is_valid()`: it imports pyarrow.compute, too.
-    present = [not child.null_count or value.is_valid for value in child]
+    present = [value.is_valid for value in child]
     return [
         values[start:end].copy() if there else None
-        for start, end, there in zip(offsets[:-1], offsets[1:], present, strict=True)
+        for (start, end), there in zip(pairwise(offsets), present, strict=True)
     ]

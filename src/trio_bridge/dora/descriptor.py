@@ -8,6 +8,7 @@ daemon, across all of its dataflows), a second one to probe with, and queues tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Descriptor:
     session_values: frozenset[str]
     _document: dict[str, Any]
 
-    @property
+    @cached_property
     def inputs(self) -> dict[str, str]:
         """The bridge's inputs → the nodes that feed them."""
         return {link.input_id: link.source for link in self.links if link.node == self.bridge}

@@ -12,6 +12,7 @@ from trio_bridge.dora.contract import Answer, Listen, Row, Speech, Transcript
 from trio_bridge.dora.contract import Cancel as CancelRow
 from trio_bridge.dora.translate import to_event, to_row
 from trio_bridge.errors import BackendBroken
+from trio_bridge.headroom import Headroom
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
@@ -46,13 +47,14 @@ class EventLine:
     """
 
     session_id: str
-    _event_send: trio.MemorySendChannel[BackendEvent] = field(init=False)
+    _event_send: Headroom[BackendEvent] = field(init=False)
     events: trio.MemoryReceiveChannel[BackendEvent] = field(init=False)
     _lost: Failure | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         # One place more than is used, kept for the word that the session has been ended.
-        self._event_send, self.events = trio.open_memory_channel(EVENTS_WAITING + 1)
+        events, self.events = trio.open_memory_channel[BackendEvent](EVENTS_WAITING + 1)
+        self._event_send = Headroom(events, EVENTS_WAITING)
 
     def open(self) -> None:
         """Tell the nodes that the session begins."""
@@ -96,7 +98,7 @@ class EventLine:
         """Hand an event over. Never waits: a session that is full is ended."""
         if self._lost is not None:
             return
-        if self._event_send.statistics().current_buffer_used >= EVENTS_WAITING:
+        if not self._event_send.left:
             self._stop()
             words = f"the session left {EVENTS_WAITING} events unread"
             self.end(Failure("session_overrun", words))

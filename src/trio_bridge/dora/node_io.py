@@ -8,6 +8,7 @@ thread, so that it keeps the order in which the program spoke.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -25,6 +26,9 @@ EVENTS_WAITING = 256
 """Messages the reading thread may be ahead of the Trio loop. Beyond it the thread waits, and
 Dora's own queue (10,000, backpressure) holds the rest: 256 is 5 s of 20 ms messages. Large
 messages count as several, so that this many hold 64 MB."""
+
+EVENTS_IN_A_ROW = 8
+"""Messages received without letting other tasks run: a few milliseconds of work."""
 
 BYTES_OF_WEIGHT = 2**18
 ROWS_OF_WEIGHT = 64
@@ -198,6 +202,7 @@ class Inbox:
     _room: threading.Condition = field(factory=threading.Condition, init=False)
     _arrived: trio.Event = field(factory=trio.Event, init=False)
     _closed: bool = field(default=False, init=False)
+    _in_a_row: int = field(default=0, init=False)
     # Each is written by one thread alone.
     _weight_in: int = field(default=0, init=False)
     _weight_out: int = field(default=0, init=False)
@@ -238,8 +243,12 @@ class Inbox:
     async def receive(self) -> NodeEvent:
         """The next event; waits for it."""
         # A flood must not keep other tasks from running.
-        await trio.lowlevel.checkpoint()
+        self._in_a_row += 1
+        if self._in_a_row >= EVENTS_IN_A_ROW:
+            self._in_a_row = 0
+            await trio.lowlevel.checkpoint()
         while not self._events:
+            self._in_a_row = 0
             self._arrived = trio.Event()
             # No event is missed between the look and the wait: the thread wakes us through
             # the Trio loop, which cannot run before we wait.
@@ -300,7 +309,7 @@ def _weight(event: NodeEvent) -> int:
 
 @define
 class _Output:
-    quiet_until: float = float("-inf")
+    quiet_until: float = -math.inf
     waiting: list[Any] = field(factory=list)
     sent: int = 0
 
@@ -327,7 +336,8 @@ class Outbox:
     _metadata: dict[str, Any] = field(factory=dict)
     _on_sent: Callable[[str, int], None] | None = None
     _outputs: dict[str, _Output] = field(factory=dict, init=False)
-    _wake: trio.Event = field(factory=trio.Event, init=False)
+    _asleep: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    """Its deadline is when the next row is due."""
 
     def sent(self, port: str) -> int:
         """How many messages have left on `port`."""
@@ -336,10 +346,14 @@ class Outbox:
 
     def send(self, port: str, row: Any) -> None:
         """Send a row; never waits."""
-        output = self._outputs.setdefault(port, _Output())
+        output = self._outputs.get(port)
+        if output is None:
+            output = self._outputs[port] = _Output()
         output.waiting.append(row)
         if len(output.waiting) == 1:
-            self._wake.set()
+            due = max(output.quiet_until, trio.current_time())
+            if due < self._asleep.deadline:
+                self._asleep.deadline = due
         elif len(output.waiting) >= ROWS_WAITING:
             self._flush(port, output, trio.current_time())
 
@@ -363,10 +377,8 @@ class Outbox:
         """Send what waits when its port's quiet time is over. Runs until cancelled."""
         while True:
             due = [o.quiet_until for o in self._outputs.values() if o.waiting]
-            # A row on another port may be due before those known now, so it wakes us too.
-            self._wake = trio.Event()
-            with trio.move_on_at(min(due, default=float("inf"))):
-                await self._wake.wait()
+            with trio.CancelScope(deadline=min(due, default=math.inf)) as self._asleep:
+                await trio.sleep_forever()
             now = trio.current_time()
             for port, output in self._outputs.items():
                 if output.quiet_until <= now:

@@ -146,6 +146,10 @@ class RealtimeEngine:
         if self._closed:
             return Step()
         self.now = now
+        if isinstance(event, events.InputAudioBufferAppend):
+            # Nine of ten events, and nothing follows of them: what is due has its deadline.
+            self._turns.append(event.audio)
+            return self._out.take()
         try:
             self._receive(event)
         except ProtocolError as problem:
@@ -195,8 +199,6 @@ class RealtimeEngine:
         match event:
             case events.SessionUpdate():
                 self._update(event.session)
-            case events.InputAudioBufferAppend():
-                self._turns.append(event.audio)
             case events.InputAudioBufferCommit():
                 self._turns.commit(self._interest)
                 self._responses.idle.stirred()

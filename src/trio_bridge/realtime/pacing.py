@@ -58,10 +58,11 @@ class Chunk:
     sample_rate: int
     text: str = ""
     words: tuple[Word, ...] = ()
+    seconds: float = field(init=False)
+    """How long it lasts."""
 
-    @property
-    def seconds(self) -> float:
-        """How long it lasts."""
+    @seconds.default
+    def _seconds(self) -> float:
         return len(self.samples) / self.sample_rate
 
     def split(self, seconds: float) -> tuple[Chunk, Chunk]:
@@ -144,19 +145,20 @@ class Pacer:
         due: list[Chunk] = []
         while self._held:
             chunk = self._held[0]
-            room = self._allowed(now) - self._released
-            if chunk.seconds > room + _EPSILON:
-                if room + _EPSILON < STEP:
+            room = self._allowed(now) - self._released + _EPSILON
+            if chunk.seconds > room:
+                if room < STEP:
                     break
-                chunk, self._held[0] = chunk.split(room)
-            elif chunk.seconds and not due and room + _EPSILON < min(STEP, self._held_seconds):
+                chunk, self._held[0] = chunk.split(room - _EPSILON)
+            elif chunk.seconds and not due and room < STEP and room < self._held_seconds:
                 break
             else:
                 self._held.popleft()
-            if self._playing_since is None and chunk.seconds:
+            seconds = chunk.seconds
+            if self._playing_since is None and seconds:
                 self._playing_since = now
-            self._held_seconds -= chunk.seconds
-            self._released += chunk.seconds
+            self._held_seconds -= seconds
+            self._released += seconds
             due.append(chunk)
         if not self._held:
             self._held_seconds = 0.0
@@ -182,13 +184,13 @@ class Pacer:
         if self._playing_since is None or self.lead == math.inf:
             return math.inf
         start = self._playing_since - self.lead
-        moments = [math.inf]
+        moment = math.inf
         if self._held:
-            moments.append(start + self._released + min(STEP, self._held_seconds))
+            moment = start + self._released + min(STEP, self._held_seconds)
         reachable = self.lead + self._released + MARGIN  # beyond it playback stands still
         if not self._complete and reachable + _EPSILON >= self._granted + GRANT_STEP:
-            moments.append(start + self._granted - MARGIN + GRANT_STEP)
-        return min(moments)
+            moment = min(moment, start + self._granted - MARGIN + GRANT_STEP)
+        return moment
 
     def _allowed(self, now: float) -> float:
         if self._playing_since is None:

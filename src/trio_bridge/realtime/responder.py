@@ -92,11 +92,12 @@ class Responder:
     @property
     def deadline(self) -> float:
         """When `advance` will next have something to do, if nothing else comes."""
-        if not self._under_way:
-            return math.inf
-        pacing = (response.pacer.deadline for response in self._under_way.values())
-        patience = (waiting.until for waiting in self._waiting.values())
-        return min((*pacing, *patience), default=math.inf)
+        soonest = math.inf
+        for response in self._under_way.values():
+            soonest = min(soonest, response.pacer.deadline)
+        for waiting in self._waiting.values():
+            soonest = min(soonest, waiting.until)
+        return soonest
 
     # --- what the client wants -------------------------------------------------------------
 
@@ -208,12 +209,14 @@ class Responder:
             if not unheard or now >= waiting.until:
                 del self._waiting[response_id]
                 self._ask(self._under_way[response_id], items)
-        for response in list(self._under_way.values()):
+        over = []
+        for response in self._under_way.values():
             if response.id not in self._waiting:
                 response.advance(now)
-                if response.ending is not None and response.over:
-                    heard_at = response.pacer.heard_at(now)
-                    self._end(response, response.ending, heard_at=heard_at)
+                if response.ending is not None and response.pacer.drained:
+                    over.append((response, response.ending))
+        for response, ending in over:
+            self._end(response, ending, heard_at=response.pacer.heard_at(now))
 
     def _ask(self, response: Response, items: Sequence[Item | Json]) -> None:
         if response.config.input is None:

@@ -116,11 +116,6 @@ class Response:
     def _speaks(self) -> bool:
         return self.config.output_modality == "audio"
 
-    @property
-    def over(self) -> bool:
-        """The backend has ended it, and its last sample has left."""
-        return self.ending is not None and self.pacer.drained
-
     def request(
         self, items: tuple[Json, ...], model: str, *, heard_ms: float
     ) -> ResponseRequest:

@@ -23,6 +23,9 @@ class Step:
     close: Failure | None = None
 
 
+_NOTHING = Step()
+
+
 @define
 class Draft:
     """The step that is being made: every part of the engine writes to the same one."""
@@ -45,8 +48,11 @@ class Draft:
 
     def take(self) -> Step:
         """The step as it stands; what is drafted from here on belongs to the next."""
-        step = Step(tuple(self._events), tuple(self._commands), self._close)
-        self._events.clear()
-        self._commands.clear()
+        events, commands = self._events, self._commands
+        if not (events or commands or self._close):
+            return _NOTHING
+        step = Step(tuple(events), tuple(commands), self._close)
+        events.clear()
+        commands.clear()
         self._close = None
         return step

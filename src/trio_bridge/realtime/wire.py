@@ -131,6 +131,8 @@ class Codec:
 
 def _ga_event(event: Json) -> Json:
     """An event without what only the engine and the beta dialect know."""
+    if "session" not in event and "response" not in event:
+        return event
     for name in _temperate(event):
         told = {key: value for key, value in event[name].items() if key != "temperature"}
         event = {**event, name: told}
