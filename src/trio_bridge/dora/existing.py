@@ -25,6 +25,7 @@ from trio_bridge.dora.commands import Commands, find_program, program_path, read
 from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.lifetime import ProcessId, process
 from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
 from trio_bridge.dora.settings import split_address
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
@@ -52,6 +53,7 @@ class ExistingDora:
     _commands: Commands
     _address: tuple[str, int]
     shared: bool = field(default=False, init=False)
+    processes: NodeProcesses = field(factory=UnseenProcesses, init=False)
     failure: None = field(default=None, init=False)
     retry_at: float = field(default=-math.inf, init=False)
     attach_environment: dict[str, str] = field(factory=dict, init=False)
@@ -146,22 +148,6 @@ class ExistingDora:
             return False
         owner = ProcessId(int(match["pid"]), int(match["started"]))
         return name not in self._used if owner == self._process else process(owner.pid) != owner
-
-    def attached_nodes(self, descriptor: Path) -> None:
-        del descriptor
-
-    def node_pids(self, descriptor: Path) -> dict[str, int]:
-        del descriptor
-        return {}
-
-    def is_node(self, pid: int, folder: Path) -> bool:
-        del pid, folder
-        return False
-
-    def kill(self, pid: int) -> bool:
-        # It may be another machine's number.
-        del pid
-        return False
 
     def log(self, node: str, descriptor: Path) -> str:
         return read_log(node, descriptor)

@@ -7,9 +7,8 @@ Everything it writes goes to a temporary directory of its own, which goes with i
 from __future__ import annotations
 
 import os
-import re
 import socket
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,13 +24,9 @@ from trio_bridge.dora.leftovers import (
     reaped,
     sweep,
 )
-from trio_bridge.dora.lifetime import (
-    Child,
-    ProcessId,
-    child_of,
-    children_of,
-)
+from trio_bridge.dora.lifetime import Child
 from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.node_processes import ChildProcesses
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
 
@@ -45,8 +40,6 @@ _ZENOH = """{
 """Without this all nodes of all dataflows gossip with each other, and from the thirteenth on
 they fail with shared-memory errors. Where nobody is scouted for, the delay that waits for an
 answer (0.5 s for every node) waits for nothing."""
-
-_NODE_ID = re.compile(r"^node_id: (\S+)$", re.MULTILINE)
 
 
 @define(eq=False)
@@ -106,35 +99,10 @@ class Runtime:
         """What `dora.Node` must find in the environment of the process that attaches."""
         return {ZENOH_VARIABLE: str(self.zenoh_overlay)}
 
-    def nodes(self) -> list[ProcessId]:
-        """The processes of all nodes that the daemon has started."""
-        return children_of(self._daemon.pid)
-
-    def attached_nodes(self, descriptor: Path) -> set[str]:
-        """Nodes of a dataflow that have a connection: they have attached, or are about to."""
-        return {node for node, each in self._nodes_of(descriptor) if each.has_socket()}
-
-    def node_pids(self, descriptor: Path) -> dict[str, int]:
-        """Nodes of a dataflow → their processes."""
-        return {node: each.pid for node, each in self._nodes_of(descriptor)}
-
-    def _nodes_of(self, descriptor: Path) -> Iterator[tuple[str, ProcessId]]:
-        for process in self.nodes():
-            match = _NODE_ID.search(process.environment("DORA_NODE_CONFIG"))
-            if match and process.working_directory() == str(descriptor.parent):
-                yield match[1], process
-
-    def is_node(self, pid: int, folder: Path) -> bool:
-        """Whether a process is a node of the dataflow whose descriptor is in a folder."""
-        process = child_of(self._daemon.pid, pid)
-        return process is not None and process.working_directory() == str(folder)
-
-    def kill(self, pid: int) -> bool:
-        """Kill a node's process; tells whether there was one."""
-        process = child_of(self._daemon.pid, pid)
-        if process is not None:
-            process.kill()
-        return process is not None
+    @property
+    def processes(self) -> ChildProcesses:
+        """The processes of the nodes that the daemon has started."""
+        return ChildProcesses(self._daemon.pid)
 
     def log(self, node: str, descriptor: Path) -> str:
         """See `Ground.log`."""
