@@ -21,6 +21,7 @@ import structlog
 import trio
 from attrs import define, field
 
+from trio_bridge.alongside import alongside
 from trio_bridge.dora.commands import Commands, find_program, program_path, read_log
 from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.lifetime import ProcessId, process
@@ -152,6 +153,14 @@ class ExistingDora:
     def log(self, node: str, descriptor: Path) -> str:
         return read_log(node, descriptor)
 
+    async def close(self) -> None:
+        """Stop what was started."""
+        with trio.CancelScope(shield=True):
+            # If it cannot be reached, the next bridge on this machine does it.
+            with suppress(RuntimeFailed):
+                await self.sweep()
+            await leave_none()
+
 
 @asynccontextmanager
 async def open_existing(
@@ -181,16 +190,10 @@ async def open_existing(
         await dora.check()
         await dora.sweep()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(dora.make_good)
+            async with alongside(dora.make_good):
                 yield dora
-                nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                # If it cannot be reached, the next bridge on this machine does it.
-                with suppress(RuntimeFailed):
-                    await dora.sweep()
-                await leave_none()
+            await dora.close()
 
 
 def _environment(address: str, port: int) -> dict[str, str]:

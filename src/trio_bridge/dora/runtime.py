@@ -15,6 +15,7 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
+from trio_bridge.alongside import alongside
 from trio_bridge.dora.commands import LOG_LINES, Commands, find_program, program_path, read_log
 from trio_bridge.dora.leftovers import (
     OVERLAY,
@@ -144,10 +145,8 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
     with own_directory() as directory, reaped(directory):
         runtime = await _start(program, directory)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(runtime.watch)
+            async with alongside(runtime.watch):
                 yield runtime
-                nursery.cancel_scope.cancel()
         finally:
             await runtime.close()
 
