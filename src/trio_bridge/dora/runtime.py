@@ -157,31 +157,27 @@ async def _start(program: str, directory: Path) -> Runtime:
     coordinator_port, daemon_port = _free_ports(2)
     env = _environment(overlay, coordinator_port)
     children: list[Child] = []
+
+    async def start(name: str, port: int, *options: str) -> Child:
+        command = [program, name, "--quiet", *options]
+        child = Child.start(name, command, cwd=directory, env=env)
+        children.append(child)
+        await _wait_listening(child, port, directory)
+        return child
+
     try:
-        coordinator = Child.start(
+        coordinator = await start(
             "coordinator",
-            [
-                *(program, "coordinator", "--quiet"),
-                *("--port", f"{coordinator_port}"),
-                *("--store", "memory"),
-            ],
-            cwd=directory,
-            env=env,
+            coordinator_port,
+            *("--port", f"{coordinator_port}"),
+            *("--store", "memory"),
         )
-        children.append(coordinator)
-        await _wait_listening(coordinator, coordinator_port, directory)
-        daemon = Child.start(
+        daemon = await start(
             "daemon",
-            [
-                *(program, "daemon", "--quiet"),
-                *("--coordinator-port", f"{coordinator_port}"),
-                *("--local-listen-port", f"{daemon_port}"),
-            ],
-            cwd=directory,
-            env=env,
+            daemon_port,
+            *("--coordinator-port", f"{coordinator_port}"),
+            *("--local-listen-port", f"{daemon_port}"),
         )
-        children.append(daemon)
-        await _wait_listening(daemon, daemon_port, directory)
     except BaseException:
         for child in reversed(children):
             await child.stop()
