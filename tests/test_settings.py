@@ -3,7 +3,8 @@ import math
 import pytest
 
 from trio_bridge.errors import SettingsError
-from trio_bridge.settings import MAX_FILE_BYTES, Settings, load_settings
+from trio_bridge.settings import Settings
+from trio_bridge.settings_layers import MAX_FILE_BYTES, load_settings
 
 
 @pytest.fixture

@@ -258,7 +258,7 @@ def _version() -> str:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from trio_bridge.settings import load_settings
+    from trio_bridge.settings_layers import load_settings
     from trio_bridge.telemetry.log import configure_logging
 
     settings = load_settings(

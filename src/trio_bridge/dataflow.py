@@ -15,7 +15,8 @@ from trio_bridge.dora.descriptor import Descriptor, examine, find_dataflow
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.variants import allowed_for
 from trio_bridge.errors import BridgeError, DataflowError
-from trio_bridge.settings import Settings, load_settings
+from trio_bridge.settings import Settings
+from trio_bridge.settings_layers import load_settings
 
 ANSWER_TIMEOUT = 5.0
 """Seconds a server may take to tell of its health."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import trio
-
+from trio_bridge.alongside import alongside
 from trio_bridge.dora.joined import JoinedBackend, open_joined_backend
 from trio_bridge.errors import DataflowError
 from trio_bridge.server import Bridge, open_bridge
@@ -30,11 +29,9 @@ async def open_joined_bridge(settings: Settings) -> AsyncGenerator[Bridge, None]
     async with (
         open_joined_backend(settings.dora) as backend,
         open_bridge(settings, backend=backend) as bridge,
-        trio.open_nursery() as nursery,
+        alongside(_shut_down_with, backend, bridge),
     ):
-        nursery.start_soon(_shut_down_with, backend, bridge)
         yield bridge
-        nursery.cancel_scope.cancel()
     if backend.problem is not None:
         raise DataflowError(backend.problem)
 

@@ -18,6 +18,7 @@ import trio
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backend import DoraBackend, open_dora_backend, open_dora_backends
 from trio_bridge.dora.lifetime import ProcessId, children_of
+from trio_bridge.dora.native import NativeDialogue
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendBroken, BackendUnavailable, DataflowError
 from trio_bridge.messages import (
@@ -106,7 +107,7 @@ async def test_many_sessions_each_hear_only_themselves() -> None:
         await settled(
             lambda: all(set(i.node_sessions.values()) == {0} for i in backend.instances)
         )
-        directory = backend.instances[0]._runtime.directory
+        directory = backend._grounds.ground.directory
         assert directory.exists()
     assert descendants() == before
     assert not directory.exists()
@@ -147,7 +148,9 @@ async def test_cancel_silences_the_echo_until_the_next_commit() -> None:
 
 
 def _acknowledged(backend: DoraBackend) -> bool:
-    liveness = backend.instances[0]._liveness
+    dialogue = backend.instances[0]._dialogue
+    assert isinstance(dialogue, NativeDialogue)
+    liveness = dialogue._liveness
     assert liveness is not None
     return not any(liveness._waiting.values())
 
@@ -200,7 +203,7 @@ async def test_a_dead_runtime_is_replaced(name: str) -> None:
     before = descendants()
     async with open_dora_backends([DoraSettings("echo"), DoraSettings("voice")]) as backends:
         echo = backends["echo"]
-        runtime = echo.instances[0]._runtime
+        runtime = echo._grounds.ground
         old = descendants() - before
         threads = threading.active_count()
         async with echo.session("one") as session:
@@ -308,7 +311,7 @@ nodes:
 """
     )
     async with open_dora_backend(DoraSettings(str(file), wait_timeout=20)) as backend:
-        folder = backend.instances[0]._runtime.directory
+        folder = backend._grounds.ground.directory
         (tmp_path / "off").touch()
         os.kill(backend.instances[0].pids["own"], signal.SIGKILL)
 
@@ -349,6 +352,7 @@ BRIDGE = """
 import trio
 from trio_bridge.dora.backend import open_dora_backend
 from trio_bridge.dora.runtime import Runtime
+from trio_bridge.dora.native import NativeDialogue
 from trio_bridge.dora.settings import DoraSettings
 
 async def main():

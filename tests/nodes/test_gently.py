@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from trio_bridge.nodes.gently import NICE, gently, import_gently
+from trio_bridge.nodes.worker_process import worker_command
 
 
 def nice() -> int:
@@ -32,13 +33,12 @@ def test_what_goes_wrong_is_raised() -> None:
 
 def test_a_node_begins_with_it_and_its_workers_do_not() -> None:
     """The bulk is there before a line of the node itself has run."""
-    for program, loaded in (("responder", True), ("asr_worker", False)):
-        command = f"""
-import runpy, sys
-sys.argv[:] = ["-m"]
-sys.orig_argv[:] = ["python", "-m", "trio_bridge.nodes.{program}"]
-import trio_bridge.nodes
-print("pyarrow" in sys.modules)
-"""
-        out = subprocess.check_output([sys.executable, "-c", command], text=True)
-        assert out.strip() == str(loaded)
+    node = (sys.executable, "-m", "trio_bridge.nodes.responder")
+    for command, loaded in ((node, True), (worker_command("no-such-engine"), False)):
+        environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        imported = {line.split()[-1] for line in done.stderr.splitlines() if line.split()}
+        assert b"trio_bridge.nodes" in imported
+        assert (b"pyarrow.lib" in imported) == loaded

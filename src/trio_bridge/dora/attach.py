@@ -54,7 +54,8 @@ async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
 
 async def attach(daemon: Daemon, node_id: str) -> DoraNode:
     """Attach to a dynamic node. The interpreter stands still for some 30 ms, and for 0.5 s the
-    first time in a process.
+    first time in a process. From the second time on Dora 1.1 warns, on the standard error, that
+    its tracing is set up already: it has no switch for that.
 
     Raises:
         DataflowError: Dora refuses, or a node has ended meanwhile.

@@ -21,20 +21,15 @@ from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
 from trio_bridge.dora.existing import open_existing
-from trio_bridge.dora.ground import Ground, Grounds
-from trio_bridge.dora.hub.instance import HubInstance
+from trio_bridge.dora.ground import Grounds
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
-from trio_bridge.dora.ports import ContractName
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.supervision import open_supervisor
 from trio_bridge.dora.template import Values
 from trio_bridge.dora.variants import Variants, allowed_for
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
-
-INSTANCES: dict[ContractName, type[Instance]] = {"native": Instance, "hub": HubInstance}
-"""What runs a dataflow, by its contract."""
 
 
 @define(eq=False)
@@ -91,6 +86,25 @@ class DoraBackend:
         default it has instances only when they are needed."""
         return self._variants.chosen(wishes)
 
+    async def start(self) -> None:
+        """Have Dora check the dataflow, and start the instances that are kept warm.
+
+        Raises:
+            DataflowError: It does not pass, or one did not come up.
+            RuntimeFailed: The runtime died.
+        """
+        text, _, _ = self._descriptor.instance("check")
+        ground = self._grounds.ground
+        file = ground.directory / f"{self._descriptor.name}.yml"
+        file.write_text(text)
+        await ground.validate(file)
+        prepare(ROWS.values())
+        await self._pool.fill()
+
+    async def tend(self) -> None:
+        """Start, replace and stop instances as needed; runs until cancelled."""
+        await self._pool.tend()
+
     def refusal(self) -> BackendUnavailable | None:
         """See `Backend.refusal`."""
         return self._pool.refusal()
@@ -133,30 +147,27 @@ async def open_dora_backend(
         def make(descriptor: Descriptor) -> Instance:
             ground = grounds.ground
             name = f"{ground.mark}-{secrets.token_hex(4)}"
-            kind = INSTANCES[descriptor.contract.name]
-            return kind(name, settings.sessions, descriptor, ground)
+            return Instance(name, settings.sessions, descriptor, ground)
 
         def variant(values: Values) -> DoraBackend:
             filled = descriptor.filled(values)
             # The default is kept warm; what was wished for once may never be again.
             own = evolve(settings, warm=0) if variants.made else settings
             pool = Pool(own, partial(make, filled), grounds, nursery)
+            backend = DoraBackend(filled, pool, grounds, values, variants)
             if variants.made:
-                nursery.start_soon(pool.tend)
-            return DoraBackend(filled, pool, grounds, values, variants)
+                nursery.start_soon(backend.tend)
+            return backend
 
         variants = Variants(allowed, variant)
         default = variants.chosen({})
-        pool = default._pool  # noqa: SLF001
         try:
-            await _validate(default._descriptor, grounds.ground)  # noqa: SLF001
-            prepare(ROWS.values())
-            await pool.fill()
+            await default.start()
         except BridgeError as exc:
             # Raised outside the nurseries, which would wrap it.
             failure = exc
         else:
-            nursery.start_soon(pool.tend)
+            nursery.start_soon(default.tend)
             yield default
         nursery.cancel_scope.cancel()
     if failure is not None:
@@ -200,10 +211,3 @@ def _open_grounds(settings: DoraSettings) -> AbstractAsyncContextManager[Grounds
     if settings.coordinator:
         return open_existing(settings.coordinator, settings.daemon_port)
     return open_supervisor()
-
-
-async def _validate(descriptor: Descriptor, ground: Ground) -> None:
-    text, _, _ = descriptor.instance("check")
-    file = ground.directory / f"{descriptor.name}.yml"
-    file.write_text(text)
-    await ground.validate(file)

@@ -76,6 +76,10 @@ class Descriptor:
         """The bridge's inputs → the nodes that feed them."""
         return {link.input_id: link.source for link in self.links if link.node == self.bridge}
 
+    def feeder(self, input_id: str) -> str:
+        """The node that feeds an input of the bridge; empty if it has no such input."""
+        return self.inputs.get(input_id, "")
+
     @property
     def capabilities(self) -> Capabilities:
         """What it offers, told from the ports the bridge has."""

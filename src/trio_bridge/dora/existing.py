@@ -21,10 +21,12 @@ import structlog
 import trio
 from attrs import define, field
 
+from trio_bridge.alongside import alongside
 from trio_bridge.dora.commands import Commands, find_program, program_path, read_log
 from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.lifetime import ProcessId, process
 from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
 from trio_bridge.dora.settings import split_address
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
@@ -52,6 +54,7 @@ class ExistingDora:
     _commands: Commands
     _address: tuple[str, int]
     shared: bool = field(default=False, init=False)
+    processes: NodeProcesses = field(factory=UnseenProcesses, init=False)
     failure: None = field(default=None, init=False)
     retry_at: float = field(default=-math.inf, init=False)
     attach_environment: dict[str, str] = field(factory=dict, init=False)
@@ -147,24 +150,16 @@ class ExistingDora:
         owner = ProcessId(int(match["pid"]), int(match["started"]))
         return name not in self._used if owner == self._process else process(owner.pid) != owner
 
-    def attached_nodes(self, descriptor: Path) -> None:
-        del descriptor
-
-    def node_pids(self, descriptor: Path) -> dict[str, int]:
-        del descriptor
-        return {}
-
-    def is_node(self, pid: int, folder: Path) -> bool:
-        del pid, folder
-        return False
-
-    def kill(self, pid: int) -> bool:
-        # It may be another machine's number.
-        del pid
-        return False
-
     def log(self, node: str, descriptor: Path) -> str:
         return read_log(node, descriptor)
+
+    async def close(self) -> None:
+        """Stop what was started."""
+        with trio.CancelScope(shield=True):
+            # If it cannot be reached, the next bridge on this machine does it.
+            with suppress(RuntimeFailed):
+                await self.sweep()
+            await leave_none()
 
 
 @asynccontextmanager
@@ -195,16 +190,10 @@ async def open_existing(
         await dora.check()
         await dora.sweep()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(dora.make_good)
+            async with alongside(dora.make_good):
                 yield dora
-                nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                # If it cannot be reached, the next bridge on this machine does it.
-                with suppress(RuntimeFailed):
-                    await dora.sweep()
-                await leave_none()
+            await dora.close()
 
 
 def _environment(address: str, port: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import trio
 
 from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.node_processes import NodeProcesses
 
 
 class Daemon(Protocol):
@@ -37,6 +38,10 @@ class Ground(Protocol):
     def shared(self) -> bool:
         """Whether nodes outlive an instance that is given up, and must be told to forget its
         sessions. Nodes that do not are killed."""
+
+    @property
+    def processes(self) -> NodeProcesses:
+        """What may be known of the nodes' processes, and be done to them."""
 
     @property
     def failure(self) -> str | None:
@@ -73,43 +78,33 @@ class Ground(Protocol):
     async def stop(self, name: str) -> tuple[str, str] | None:
         """Stop a dataflow; gives the node that failed and Dora's words, if one did."""
 
-    def attached_nodes(self, descriptor: Path) -> set[str] | None:
-        """Nodes of a dataflow that have attached, or are about to; None if that cannot be
-        known."""
-
-    def node_pids(self, descriptor: Path) -> dict[str, int]:
-        """Nodes of a dataflow → their processes, as far as they are known."""
-
-    def is_node(self, pid: int, folder: Path) -> bool:
-        """Whether a process is known as a node of the dataflow whose descriptor is in a
-        folder."""
-
-    def kill(self, pid: int) -> bool:
-        """Kill a node's process; tells whether there was one that is ours to kill."""
-
     def log(self, node: str, descriptor: Path) -> str:
         """The last lines that a node has printed, as far as they can be had."""
 
 
-class Grounds(Protocol):
+class Host(Protocol):
+    """What says when instances may start and stop."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why none can run, while none can."""
+
+    @property
+    def retry_at(self) -> float:
+        """When they next may, while none can."""
+
+    @property
+    def changing(self) -> trio.Lock:
+        """Held while an instance starts or stops, one at a time whatever its dataflow, and
+        while none can run."""
+
+
+class Grounds(Host, Protocol):
     """The Dora that carries a bridge's dataflows, though another may have to take its place."""
 
     @property
     def ground(self) -> Ground:
         """The one that carries them now, or has last."""
-
-    @property
-    def failure(self) -> str | None:
-        """Why there is none, while there is none."""
-
-    @property
-    def retry_at(self) -> float:
-        """When the next one is tried, while there is none."""
-
-    @property
-    def changing(self) -> trio.Lock:
-        """Held while an instance starts or stops, one at a time whatever its dataflow, and
-        while there is no ground."""
 
     def status(self) -> dict[str, Any]:
         """How it is, as JSON for `GET /health`."""

@@ -19,13 +19,13 @@ import trio
 from attrs import define, field
 
 from trio_bridge.backend import BackendSession
-from trio_bridge.dora.backend import INSTANCES
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.lifetime import wait_ended
 from trio_bridge.dora.node_config import read_node_config
 from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError
@@ -72,6 +72,7 @@ class JoinedDora:
     directory: Path
     mark: str = field(default="joined", init=False)
     shared: bool = field(default=True, init=False)
+    processes: NodeProcesses = field(factory=UnseenProcesses, init=False)
     stopping: trio.Event = field(factory=trio.Event, init=False)
     _stop: threading.Event = field(factory=threading.Event, init=False)
     _daemon: int = field(factory=os.getppid, init=False)
@@ -117,21 +118,6 @@ class JoinedDora:
     def release(self) -> None:
         """Let the instance see that the dataflow stops."""
         self._stop.set()
-
-    def attached_nodes(self, descriptor: Path) -> None:
-        del descriptor
-
-    def node_pids(self, descriptor: Path) -> dict[str, int]:
-        del descriptor
-        return {}
-
-    def is_node(self, pid: int, folder: Path) -> bool:
-        del pid, folder
-        return False
-
-    def kill(self, pid: int) -> bool:
-        del pid
-        return False
 
     def log(self, node: str, descriptor: Path) -> str:
         del node, descriptor
@@ -233,8 +219,7 @@ async def open_joined_backend(
     failure: BridgeError | None = None
     with tempfile.TemporaryDirectory(prefix="trio_bridge-node-") as directory:
         ground = JoinedDora(Path(directory))
-        kind = INSTANCES[descriptor.contract.name]
-        instance = kind(descriptor.name, places, descriptor, ground)
+        instance = Instance(descriptor.name, places, descriptor, ground)
         backend = JoinedBackend(descriptor.capabilities, instance, ground)
         async with trio.open_nursery() as nursery:
             try:

@@ -20,6 +20,7 @@ from attrs import define, field, frozen
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backoff import STEADY, Backoff
+from trio_bridge.dora.ground import Host
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
 
@@ -27,22 +28,6 @@ RETRY_AFTER = 5.0
 """Seconds after which a client that found all places taken may try again."""
 
 log = structlog.get_logger(__name__)
-
-
-class Host(Protocol):
-    """Where instances run."""
-
-    @property
-    def failure(self) -> str | None:
-        """Why it does not run, while it does not."""
-
-    @property
-    def retry_at(self) -> float:
-        """When it is next started, while it does not run."""
-
-    @property
-    def changing(self) -> trio.Lock:
-        """Held while an instance starts or stops, and while it does not run."""
 
 
 class Served(Protocol):

@@ -7,15 +7,15 @@ Everything it writes goes to a temporary directory of its own, which goes with i
 from __future__ import annotations
 
 import os
-import re
 import socket
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 from attrs import define, field
 
+from trio_bridge.alongside import alongside
 from trio_bridge.dora.commands import LOG_LINES, Commands, find_program, program_path, read_log
 from trio_bridge.dora.leftovers import (
     OVERLAY,
@@ -25,13 +25,9 @@ from trio_bridge.dora.leftovers import (
     reaped,
     sweep,
 )
-from trio_bridge.dora.lifetime import (
-    Child,
-    ProcessId,
-    child_of,
-    children_of,
-)
+from trio_bridge.dora.lifetime import Child
 from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.node_processes import ChildProcesses
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
 
@@ -45,8 +41,6 @@ _ZENOH = """{
 """Without this all nodes of all dataflows gossip with each other, and from the thirteenth on
 they fail with shared-memory errors. Where nobody is scouted for, the delay that waits for an
 answer (0.5 s for every node) waits for nothing."""
-
-_NODE_ID = re.compile(r"^node_id: (\S+)$", re.MULTILINE)
 
 
 @define(eq=False)
@@ -106,35 +100,10 @@ class Runtime:
         """What `dora.Node` must find in the environment of the process that attaches."""
         return {ZENOH_VARIABLE: str(self.zenoh_overlay)}
 
-    def nodes(self) -> list[ProcessId]:
-        """The processes of all nodes that the daemon has started."""
-        return children_of(self._daemon.pid)
-
-    def attached_nodes(self, descriptor: Path) -> set[str]:
-        """Nodes of a dataflow that have a connection: they have attached, or are about to."""
-        return {node for node, each in self._nodes_of(descriptor) if each.has_socket()}
-
-    def node_pids(self, descriptor: Path) -> dict[str, int]:
-        """Nodes of a dataflow → their processes."""
-        return {node: each.pid for node, each in self._nodes_of(descriptor)}
-
-    def _nodes_of(self, descriptor: Path) -> Iterator[tuple[str, ProcessId]]:
-        for process in self.nodes():
-            match = _NODE_ID.search(process.environment("DORA_NODE_CONFIG"))
-            if match and process.working_directory() == str(descriptor.parent):
-                yield match[1], process
-
-    def is_node(self, pid: int, folder: Path) -> bool:
-        """Whether a process is a node of the dataflow whose descriptor is in a folder."""
-        process = child_of(self._daemon.pid, pid)
-        return process is not None and process.working_directory() == str(folder)
-
-    def kill(self, pid: int) -> bool:
-        """Kill a node's process; tells whether there was one."""
-        process = child_of(self._daemon.pid, pid)
-        if process is not None:
-            process.kill()
-        return process is not None
+    @property
+    def processes(self) -> ChildProcesses:
+        """The processes of the nodes that the daemon has started."""
+        return ChildProcesses(self._daemon.pid)
 
     def log(self, node: str, descriptor: Path) -> str:
         """See `Ground.log`."""
@@ -176,10 +145,8 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
     with own_directory() as directory, reaped(directory):
         runtime = await _start(program, directory)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(runtime.watch)
+            async with alongside(runtime.watch):
                 yield runtime
-                nursery.cancel_scope.cancel()
         finally:
             await runtime.close()
 
@@ -190,31 +157,27 @@ async def _start(program: str, directory: Path) -> Runtime:
     coordinator_port, daemon_port = _free_ports(2)
     env = _environment(overlay, coordinator_port)
     children: list[Child] = []
+
+    async def start(name: str, port: int, *options: str) -> Child:
+        command = [program, name, "--quiet", *options]
+        child = Child.start(name, command, cwd=directory, env=env)
+        children.append(child)
+        await _wait_listening(child, port, directory)
+        return child
+
     try:
-        coordinator = Child.start(
+        coordinator = await start(
             "coordinator",
-            [
-                *(program, "coordinator", "--quiet"),
-                *("--port", f"{coordinator_port}"),
-                *("--store", "memory"),
-            ],
-            cwd=directory,
-            env=env,
+            coordinator_port,
+            *("--port", f"{coordinator_port}"),
+            *("--store", "memory"),
         )
-        children.append(coordinator)
-        await _wait_listening(coordinator, coordinator_port, directory)
-        daemon = Child.start(
+        daemon = await start(
             "daemon",
-            [
-                *(program, "daemon", "--quiet"),
-                *("--coordinator-port", f"{coordinator_port}"),
-                *("--local-listen-port", f"{daemon_port}"),
-            ],
-            cwd=directory,
-            env=env,
+            daemon_port,
+            *("--coordinator-port", f"{coordinator_port}"),
+            *("--local-listen-port", f"{daemon_port}"),
         )
-        children.append(daemon)
-        await _wait_listening(daemon, daemon_port, directory)
     except BaseException:
         for child in reversed(children):
             await child.stop()

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import trio
 
-from trio_bridge.dora.ground import Ground
 from trio_bridge.dora.lifetime import wait_ended
+from trio_bridge.dora.node_processes import NodeProcesses
 
 KILL_INTERVAL = 0.04
 """Seconds between the end of one node and the killing of the next."""
@@ -20,10 +20,10 @@ KILL_TIMEOUT = 1.0
 """Seconds for all of them; four take 0.2 s. What is left then is stopped by Dora."""
 
 
-async def kill_one_by_one(ground: Ground, pids: Iterable[int]) -> None:
+async def kill_one_by_one(nodes: NodeProcesses, pids: Iterable[int]) -> None:
     """Kill nodes, each when the one before has ended and a moment has passed."""
     with trio.move_on_after(KILL_TIMEOUT):
         for pid in pids:
-            if ground.kill(pid):
+            if nodes.kill(pid):
                 await wait_ended(pid)
                 await trio.sleep(KILL_INTERVAL)

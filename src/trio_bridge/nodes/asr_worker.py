@@ -1,4 +1,4 @@
-"""A recogniser in a process of its own: `python -m trio_bridge.nodes.asr_worker ENGINE`.
+"""A recogniser in a process of its own; see `worker_process.worker_command`.
 
 It reads orders from its standard input and writes replies, one JSON object a line, to its
 standard output. An order is a header of one letter and a length, then that many bytes:
@@ -90,7 +90,3 @@ def main() -> None:
         _reply(replies, failed=f"{type(exc).__name__}: {exc}")
         raise SystemExit(1) from None
     serve(recogniser, orders, replies)
-
-
-if __name__ == "__main__":
-    main()

@@ -33,7 +33,8 @@ class WorkerLost(Exception):
 
 def worker_command(engine: str) -> tuple[str, ...]:
     """The command that runs a worker."""
-    return sys.executable, "-m", "trio_bridge.nodes.asr_worker", engine
+    # With `-m` it would begin as a node does, with imports that it does not need.
+    return sys.executable, "-c", "from trio_bridge.nodes.asr_worker import main; main()", engine
 
 
 @define(eq=False)

@@ -1,8 +1,8 @@
-"""A running dataflow of the hub contract.
+"""The hub contract on one instance.
 
-Its nodes send no heartbeats and pass no pings on. It is warm when the speech monitor has
-answered a block of silence, and given up when a node has ended, or when the monitor no longer
-answers audio. A recogniser, language node or voice that hangs is waited for, response by
+Its nodes send no heartbeats and pass no pings on. The instance is warm when the speech monitor
+has answered a block of silence, and given up when a node has ended, or when the monitor no
+longer answers audio. A recogniser, language node or voice that hangs is waited for, response by
 response, only so long.
 """
 
@@ -14,12 +14,12 @@ import structlog
 import trio
 from attrs import define, field
 
+from trio_bridge.dora.attachment import Attachment
+from trio_bridge.dora.dialogue import Dialogue
 from trio_bridge.dora.hub.messages import HubOutbox, Message, read_message
 from trio_bridge.dora.hub.session import HubConversation, HubLink
-from trio_bridge.dora.instance import Instance
-from trio_bridge.dora.link import EventLine
 from trio_bridge.dora.liveness import Fault
-from trio_bridge.dora.node_io import Batch, DoraNode, Inbox
+from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Ping
 
 UNANSWERED_LIMIT = 1000
 """Messages of audio that the monitor may leave unanswered: 32 s. At 4,000 Dora would block the
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 @define(eq=False)
-class HubInstance(Instance):
+class HubDialogue(Dialogue[HubLink]):
     """See the module."""
 
     _conversation: HubConversation = field(init=False)
@@ -42,49 +42,60 @@ class HubInstance(Instance):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self._conversation = HubConversation(
-            self._descriptor.outputs,
+            self.deployment.descriptor.outputs,
             count(1),
-            lambda message: self._send(message.port, message),
+            lambda message: self.send(message.port, message),
         )
 
-    def _to_reach(self) -> set[tuple[str, str]]:
-        return {(self._descriptor.bridge, HEARTBEAT)}
+    def to_reach(self) -> set[tuple[str, str]]:
+        """The bridge, by the monitor's answer."""
+        return {(self.deployment.descriptor.bridge, HEARTBEAT)}
 
-    def _connect(self, node: DoraNode, nursery: trio.Nursery) -> Inbox:
-        self._outbox = HubOutbox(node, self._sent)
+    def attach(self, node: DoraNode, nursery: trio.Nursery) -> Attachment:
+        """See `Dialogue.attach`."""
         del nursery
-        return Inbox(node, read_message)
+        outbox, inbox = HubOutbox(node, self._sent), Inbox(node, read_message)
+        return Attachment(inbox, outbox, self.deployment.descriptor.outputs)
 
-    def _link(self, session_id: str) -> EventLine:
+    def line(self, session_id: str) -> HubLink:
+        """See `Dialogue.line`."""
         return HubLink(session_id, self._conversation, self._stir)
 
-    def _take(self, batch: Batch) -> None:
+    def take(self, batch: Batch) -> None:
+        """See `Dialogue.take`."""
+        descriptor = self.deployment.descriptor
         if batch.input_id == HEARTBEAT:
             self._unanswered = 0
-            self._reach(self._descriptor.bridge, HEARTBEAT)
+            self.reach.reached(descriptor.bridge, HEARTBEAT)
         for message in batch.rows:
-            self._hear(message, self._source(batch.input_id))
+            self._hear(message, descriptor.feeder(batch.input_id))
 
-    def _unreadable(self, input_id: str, words: str) -> None:
+    def take_ping(self, ping: Ping) -> None:
+        """Nothing that these nodes send is read as one."""
+
+    def take_unreadable(self, input_id: str, words: str) -> None:
         """What does not come is waited for only so long, response by response."""
 
-    def _watch(self, nursery: trio.Nursery) -> None:
-        folder = self._runtime.directory / self.name
-        self.pids.update(self._runtime.node_pids(folder / f"{self._descriptor.name}.yml"))
+    def watch(self, nursery: trio.Nursery) -> None:
+        """See `Dialogue.watch`."""
+        self.deployment.find_processes()
         nursery.start_soon(self._keep_time)
 
     def _sent(self, output: str, number: int) -> None:
         del number
-        if output != "audio" or not self.warm:
+        if output != "audio" or not self.condition.warm:
             return
         self._unanswered += 1
         if self._unanswered > UNANSWERED_LIMIT:
             words = f"has left {self._unanswered} messages of audio unanswered"
-            self._break(Fault(self._source(HEARTBEAT), words))
+            node = self.deployment.descriptor.feeder(HEARTBEAT)
+            self.condition.give_up(Fault(node, words))
 
     def _hear(self, message: Message, node: str) -> None:
         if message.port == "log":
-            log.debug("a node says", dataflow=self.name, node=node, words=message.text)
+            log.debug(
+                "a node says", dataflow=self.deployment.name, node=node, words=message.text
+            )
         elif message.port != HEARTBEAT:
             self._conversation.receive(message, trio.current_time())
             self._stir()

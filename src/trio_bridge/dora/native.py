@@ -1,0 +1,128 @@
+"""The native contract on one instance: rows to and from sessions, acknowledgements, pings."""
+
+from __future__ import annotations
+
+import trio
+from attrs import define, field
+
+from trio_bridge.dora.attachment import Attachment
+from trio_bridge.dora.contract import Ack, port_of
+from trio_bridge.dora.dialogue import Dialogue
+from trio_bridge.dora.link import SessionLink
+from trio_bridge.dora.liveness import Fault, Liveness
+from trio_bridge.dora.losses import Losses
+from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Outbox, Ping
+
+LATE = 0.5
+"""A watch that wakes later than this was itself held up, and judges only after as long again:
+what the nodes have sent meanwhile has still to be read."""
+
+
+@define(eq=False)
+class NativeDialogue(Dialogue[SessionLink]):
+    """See the module."""
+
+    _liveness: Liveness | None = field(default=None, init=False)
+    _losses: Losses = field(factory=Losses, init=False)
+
+    def to_reach(self) -> set[tuple[str, str]]:
+        """All nodes, and all inputs that a ping travels to."""
+        descriptor = self.deployment.descriptor
+        return {(node, "") for node in descriptor.nodes} | descriptor.reached()
+
+    def attach(self, node: DoraNode, nursery: trio.Nursery) -> Attachment:
+        """See `Dialogue.attach`."""
+        outbox = Outbox(node, {"from": "bridge"}, self._sent)
+        nursery.start_soon(outbox.run)
+        return Attachment(Inbox(node), outbox, self.deployment.descriptor.outputs)
+
+    def line(self, session_id: str) -> SessionLink:
+        """See `Dialogue.line`."""
+        return SessionLink(session_id, self.deployment.descriptor.outputs, self.send)
+
+    # --- what comes -------------------------------------------------------------------------
+
+    def take(self, batch: Batch) -> None:
+        """See `Dialogue.take`."""
+        node = self._feeder(batch.input_id)
+        self._count(batch.input_id, batch.number)
+        if batch.port == "ack":
+            for row in batch.rows:
+                self._acknowledged(node, row)
+        else:
+            self._deliver(batch, node)
+
+    def take_ping(self, ping: Ping) -> None:
+        """See `Dialogue.take_ping`."""
+        self._count(ping.input_id, ping.number)
+        self.reach.reached(self.deployment.descriptor.bridge, ping.input_id)
+
+    def take_unreadable(self, input_id: str, words: str) -> None:
+        """Answers are ended for all, since nobody knows whose was in it; without anything else
+        the instance cannot go on."""
+        if not self.condition.warm:
+            return
+        if port_of(input_id) == "answer":
+            for line in self.lines.values():
+                line.fail_responses(f"an answer could not be read: {words}")
+        else:
+            fault = Fault(self._feeder(input_id), f"sent a bad message: {words}")
+            self.condition.give_up(fault)
+
+    def _deliver(self, batch: Batch, node: str) -> None:
+        for row in batch.rows:
+            line = self.lines.get(row.session_id)
+            if line is None:
+                continue
+            try:
+                lost = line.receive(row)
+            except ValueError as exc:
+                self.condition.bad_message(node, str(exc))
+                continue
+            self.condition.missing(lost, node, batch.input_id)
+
+    def _acknowledged(self, node: str, row: Ack) -> None:
+        self.deployment.note_process(node, row.pid)
+        self.node_sessions[node] = row.sessions
+        self.reach.reached(node, row.port)
+        missing = self._losses.told(node, row.port, row.lost)
+        if self._liveness is None:
+            return
+        self._liveness.heard(node, trio.current_time())
+        if row.port:
+            self._liveness.acknowledged(node, row.port, row.received)
+            self.condition.gap(missing, node, row.port)
+
+    def _count(self, input_id: str, number: int) -> None:
+        missing = self._losses.numbered(input_id, number)
+        if self.condition.warm:
+            self.condition.gap(missing, self._feeder(input_id), input_id)
+
+    def _feeder(self, input_id: str) -> str:
+        return self.deployment.descriptor.feeder(input_id)
+
+    # --- who keeps up -----------------------------------------------------------------------
+
+    def watch(self, nursery: trio.Nursery) -> None:
+        """See `Dialogue.watch`."""
+        descriptor = self.deployment.descriptor
+        readers = {
+            output: tuple((link.node, link.input_id) for link in descriptor.readers(output))
+            for output in descriptor.outputs
+        }
+        self._losses.begin()
+        self._liveness = Liveness(descriptor.nodes, readers, trio.current_time())
+        nursery.start_soon(self._watch, self._liveness)
+
+    def _sent(self, output: str, number: int) -> None:
+        if self._liveness is not None:
+            self.condition.give_up(self._liveness.sent(output, number, trio.current_time()))
+
+    async def _watch(self, liveness: Liveness) -> None:
+        # Whatever is sent meanwhile is due later than what is slept for: no wake is missed.
+        while not self.condition.broken.is_set():
+            due = liveness.deadline
+            await trio.sleep_until(due)
+            if trio.current_time() - due > LATE:
+                await trio.sleep(LATE)
+            self.condition.give_up(liveness.fault(trio.current_time()))
