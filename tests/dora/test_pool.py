@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -35,6 +36,12 @@ class Machine:
     failing: int = 0
     """So many of the next starts fail."""
 
+    full: int = 0
+    """At so many of the next starts the disk is full."""
+
+    fleeting: int = 0
+    """So many of the next instances break the moment they are warm."""
+
     made: list[FakeInstance] = field(factory=list)
     starts: list[float] = field(factory=list)
     busy: int = 0
@@ -54,6 +61,8 @@ class FakeInstance:
     warm: bool = False
     on: set[str] = field(factory=set)
     broken: trio.Event = field(factory=trio.Event)
+    error: Exception | None = None
+    gone: bool = False
 
     @property
     def sessions(self) -> int:
@@ -72,8 +81,9 @@ class FakeInstance:
     def leave(self, session_id: str) -> None:
         self.on.remove(session_id)
 
-    def fail(self) -> None:
+    def fail(self, error: Exception | None = None) -> None:
         self.warm = False
+        self.error = error
         self.broken.set()
 
     async def run(
@@ -81,6 +91,9 @@ class FakeInstance:
     ) -> None:
         machine = self._machine
         machine.starts.append(trio.current_time())
+        if machine.full:
+            machine.full -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
         try:
             await self._work(START)
             if machine.failing:
@@ -88,12 +101,20 @@ class FakeInstance:
                 raise DataflowError("node 'x' failed", node="x")
             self.warm = True
             task_status.started()
+            if machine.fleeting:
+                machine.fleeting -= 1
+                self.gone = True
+                return
             await self.broken.wait()
+            if self.error is not None:
+                raise self.error
         finally:
             self.warm = False
             with trio.CancelScope(shield=True):
                 # What a broken one does to end is not the pool's to time.
-                if self.broken.is_set():
+                if self.gone:
+                    pass
+                elif self.broken.is_set():
                     await trio.sleep(STOP)
                 else:
                     await self._work(STOP)
@@ -359,6 +380,50 @@ async def test_a_failure_is_shown_and_told(autojump_clock: MockClock) -> None:
         assert refusal is not None
         assert "node 'x' failed" in str(refusal)
         assert refusal.retry_after == pytest.approx(house.pool.status()["retryIn"], abs=0.001)
+
+
+async def test_a_start_that_fails_for_want_of_room_disturbs_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    """No disk, no files, no processes: it is tried again, and those who are served go on."""
+    async with open_house(sessions=1, warm=1, max_instances=3) as house:
+        house.machine.full = 2
+        await house.come("a")
+        await trio.sleep(FIRST / 2)
+        status = house.pool.status()
+        assert "No space left on device" in status["lastFailure"]
+        assert status["failures"] == 1
+        await trio.sleep(3 * FIRST + START)
+        assert house.loads == [1, 0]
+        assert "a" in house.scopes
+
+
+async def test_what_nobody_thought_of_ends_one_instance(autojump_clock: MockClock) -> None:
+    async with open_house(sessions=1, warm=2, max_instances=3) as house:
+        await trio.sleep(STEADY)
+        first, second = house.pool.instances
+        await house.come("a")
+        (taken,) = (i for i in (first, second) if i.on)
+        (other,) = (i for i in (first, second) if not i.on)
+        other.fail(ZeroDivisionError())
+        await trio.sleep(STOP + 2 * START + 0.1)
+        assert taken.warm
+        assert house.loads == [1, 0, 0]
+
+
+async def test_one_that_breaks_the_moment_it_is_warm_has_failed(
+    autojump_clock: MockClock,
+) -> None:
+    """It is gone before the pool has heard that it is there."""
+    async with open_house(sessions=1, warm=1, max_instances=2) as house:
+        house.machine.fleeting = 3
+        await house.come("a")
+        await trio.sleep(3 * START + 7 * FIRST)
+        assert house.pool.status()["failures"] == 3
+        await trio.sleep(START + 0.1)
+        pauses = [after - before for before, after in pairwise(house.machine.starts[1:])]
+        assert pauses == [START + FIRST, START + 2 * FIRST, START + 4 * FIRST]
+        assert house.loads == [1, 0]
 
 
 async def test_one_that_breaks_again_and_again_is_not_started_for_ever(
