@@ -23,7 +23,7 @@ from trio_bridge.dora.ground import Ground
 from trio_bridge.dora.link import EventLine, SessionLink
 from trio_bridge.dora.liveness import Fault, Liveness
 from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Notice, Outbox, Ping, Stopped
-from trio_bridge.dora.shared_memory import remove_unheld_segments
+from trio_bridge.dora.shared_memory import remove_left_segments
 from trio_bridge.dora.teardown import kill_one_by_one
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
 from trio_bridge.messages import Failure
@@ -293,8 +293,7 @@ class Instance:
         for node, pid in self.pids.items():
             if self._runtime.kill(pid):
                 log.warning("a node had to be killed", dataflow=self.name, node=node)
-        if self._fault is not None:
-            remove_unheld_segments()
+        await remove_left_segments()
 
     def _clear_away(self, file: Path) -> None:
         """Remove its files: a bridge that runs for months has many instances."""
