@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import cast
 
 import pytest
@@ -502,6 +502,75 @@ STEPS = st.one_of(
     st.tuples(st.just("fail"), st.integers(0, 3)),
     st.tuples(st.just("pass"), st.sampled_from([0.1, 0.5, 1.0, 2.0, 7.0, 30.0])),
 )
+
+
+RUSH = st.lists(
+    st.tuples(st.sampled_from(["come", "go", "break"]), st.integers(0, 9)), max_size=8
+)
+"""What happens at one moment, before anybody has heard of any of it."""
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    sessions=st.integers(1, 3),
+    warm=st.integers(0, 2),
+    max_instances=st.integers(1, 3),
+    wait_timeout=st.sampled_from([0.0, 0.5, START, 10.0]),
+    rushes=st.lists(st.tuples(RUSH, st.sampled_from([0.0, 0.5, 1.5, START, 7.0])), max_size=15),
+)
+def test_what_happens_at_one_moment_loses_no_place(
+    sessions: int,
+    warm: int,
+    max_instances: int,
+    wait_timeout: float,
+    rushes: list[tuple[list[tuple[str, int]], float]],
+) -> None:
+    """A place may be handed out, its holder cancelled, its instance broken and the wait over,
+    all at once and in any order: each place has one holder at most, and none is lost."""
+
+    def happen(house: House, kind: str, number: int, names: Iterator[str]) -> None:
+        match kind:
+            case "come":
+                name = next(names)
+                house.came[name] = trio.current_time()
+                house.scopes[name] = trio.CancelScope()
+                house.nursery.start_soon(house._visit, name)
+            case "go" if house.scopes:
+                house.scopes[sorted(house.scopes)[number % len(house.scopes)]].cancel()
+            case "break" if running := [i for i in house.pool.instances if i.warm]:
+                running[number % len(running)].fail()
+
+    def check(house: House) -> None:
+        on = [name for instance in house.pool.instances for name in instance.on]
+        assert len(on) == len(set(on))
+        assert set(on) == set(house.scopes) & set(house.served)
+        assert house.pool.status()["waiting"] == len(set(house.scopes) - set(house.served))
+        free = [i for i, state in house.pool.states if state == "warm" and i.takes_sessions]
+        assert not (free and house.pool.status()["waiting"])
+
+    async def live() -> None:
+        async with open_house(
+            sessions=sessions, warm=warm, max_instances=max_instances, wait_timeout=wait_timeout
+        ) as house:
+            names = (f"s{number}" for number in count())
+            for rush, pause in rushes:
+                for kind, number in rush:
+                    happen(house, kind, number, names)
+                # To the very moment at which a start or a wait ends, and no further.
+                await trio.sleep(pause)
+                await wait_all_tasks_blocked()
+                for name in [n for i in house.machine.made if i.broken.is_set() for n in i.on]:
+                    house.scopes[name].cancel()  # as a session does that is told
+                await wait_all_tasks_blocked()
+                check(house)
+            for scope in house.scopes.values():
+                scope.cancel()
+            await trio.sleep(200)
+            assert not house.scopes
+            assert sum(house.loads) == 0
+            assert len(house.loads) == warm
+
+    trio.run(live, clock=MockClock(autojump_threshold=0))
 
 
 @settings(deadline=None, max_examples=100)
