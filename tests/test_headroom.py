@@ -32,8 +32,8 @@ async def test_what_was_sent_with_a_wait_counts_too() -> None:
     headroom = Headroom(channel, LIMIT)
     for number in range(LIMIT):
         await headroom.send(number)
-    assert not headroom.left
+    before = headroom.left
     assert await receiving.receive() == 0
-    assert headroom.left
+    assert (before, headroom.left) == (False, True)
     headroom.close()
     assert [number async for number in receiving] == [1, 2]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import cast
 
 import pytest
@@ -35,6 +36,12 @@ class Machine:
     failing: int = 0
     """So many of the next starts fail."""
 
+    full: int = 0
+    """At so many of the next starts the disk is full."""
+
+    fleeting: int = 0
+    """So many of the next instances break the moment they are warm."""
+
     made: list[FakeInstance] = field(factory=list)
     starts: list[float] = field(factory=list)
     busy: int = 0
@@ -54,6 +61,8 @@ class FakeInstance:
     warm: bool = False
     on: set[str] = field(factory=set)
     broken: trio.Event = field(factory=trio.Event)
+    error: Exception | None = None
+    gone: bool = False
 
     @property
     def sessions(self) -> int:
@@ -72,8 +81,9 @@ class FakeInstance:
     def leave(self, session_id: str) -> None:
         self.on.remove(session_id)
 
-    def fail(self) -> None:
+    def fail(self, error: Exception | None = None) -> None:
         self.warm = False
+        self.error = error
         self.broken.set()
 
     async def run(
@@ -81,6 +91,9 @@ class FakeInstance:
     ) -> None:
         machine = self._machine
         machine.starts.append(trio.current_time())
+        if machine.full:
+            machine.full -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
         try:
             await self._work(START)
             if machine.failing:
@@ -88,12 +101,20 @@ class FakeInstance:
                 raise DataflowError("node 'x' failed", node="x")
             self.warm = True
             task_status.started()
+            if machine.fleeting:
+                machine.fleeting -= 1
+                self.gone = True
+                return
             await self.broken.wait()
+            if self.error is not None:
+                raise self.error
         finally:
             self.warm = False
             with trio.CancelScope(shield=True):
                 # What a broken one does to end is not the pool's to time.
-                if self.broken.is_set():
+                if self.gone:
+                    pass
+                elif self.broken.is_set():
                     await trio.sleep(STOP)
                 else:
                     await self._work(STOP)
@@ -361,6 +382,50 @@ async def test_a_failure_is_shown_and_told(autojump_clock: MockClock) -> None:
         assert refusal.retry_after == pytest.approx(house.pool.status()["retryIn"], abs=0.001)
 
 
+async def test_a_start_that_fails_for_want_of_room_disturbs_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    """No disk, no files, no processes: it is tried again, and those who are served go on."""
+    async with open_house(sessions=1, warm=1, max_instances=3) as house:
+        house.machine.full = 2
+        await house.come("a")
+        await trio.sleep(FIRST / 2)
+        status = house.pool.status()
+        assert "No space left on device" in status["lastFailure"]
+        assert status["failures"] == 1
+        await trio.sleep(3 * FIRST + START)
+        assert house.loads == [1, 0]
+        assert "a" in house.scopes
+
+
+async def test_what_nobody_thought_of_ends_one_instance(autojump_clock: MockClock) -> None:
+    async with open_house(sessions=1, warm=2, max_instances=3) as house:
+        await trio.sleep(STEADY)
+        first, second = house.pool.instances
+        await house.come("a")
+        (taken,) = (i for i in (first, second) if i.on)
+        (other,) = (i for i in (first, second) if not i.on)
+        other.fail(ZeroDivisionError())
+        await trio.sleep(STOP + 2 * START + 0.1)
+        assert taken.warm
+        assert house.loads == [1, 0, 0]
+
+
+async def test_one_that_breaks_the_moment_it_is_warm_has_failed(
+    autojump_clock: MockClock,
+) -> None:
+    """It is gone before the pool has heard that it is there."""
+    async with open_house(sessions=1, warm=1, max_instances=2) as house:
+        house.machine.fleeting = 3
+        await house.come("a")
+        await trio.sleep(3 * START + 7 * FIRST)
+        assert house.pool.status()["failures"] == 3
+        await trio.sleep(START + 0.1)
+        pauses = [after - before for before, after in pairwise(house.machine.starts[1:])]
+        assert pauses == [START + FIRST, START + 2 * FIRST, START + 4 * FIRST]
+        assert house.loads == [1, 0]
+
+
 async def test_one_that_breaks_again_and_again_is_not_started_for_ever(
     autojump_clock: MockClock,
 ) -> None:
@@ -437,6 +502,75 @@ STEPS = st.one_of(
     st.tuples(st.just("fail"), st.integers(0, 3)),
     st.tuples(st.just("pass"), st.sampled_from([0.1, 0.5, 1.0, 2.0, 7.0, 30.0])),
 )
+
+
+RUSH = st.lists(
+    st.tuples(st.sampled_from(["come", "go", "break"]), st.integers(0, 9)), max_size=8
+)
+"""What happens at one moment, before anybody has heard of any of it."""
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    sessions=st.integers(1, 3),
+    warm=st.integers(0, 2),
+    max_instances=st.integers(1, 3),
+    wait_timeout=st.sampled_from([0.0, 0.5, START, 10.0]),
+    rushes=st.lists(st.tuples(RUSH, st.sampled_from([0.0, 0.5, 1.5, START, 7.0])), max_size=15),
+)
+def test_what_happens_at_one_moment_loses_no_place(
+    sessions: int,
+    warm: int,
+    max_instances: int,
+    wait_timeout: float,
+    rushes: list[tuple[list[tuple[str, int]], float]],
+) -> None:
+    """A place may be handed out, its holder cancelled, its instance broken and the wait over,
+    all at once and in any order: each place has one holder at most, and none is lost."""
+
+    def happen(house: House, kind: str, number: int, names: Iterator[str]) -> None:
+        match kind:
+            case "come":
+                name = next(names)
+                house.came[name] = trio.current_time()
+                house.scopes[name] = trio.CancelScope()
+                house.nursery.start_soon(house._visit, name)
+            case "go" if house.scopes:
+                house.scopes[sorted(house.scopes)[number % len(house.scopes)]].cancel()
+            case "break" if running := [i for i in house.pool.instances if i.warm]:
+                running[number % len(running)].fail()
+
+    def check(house: House) -> None:
+        on = [name for instance in house.pool.instances for name in instance.on]
+        assert len(on) == len(set(on))
+        assert set(on) == set(house.scopes) & set(house.served)
+        assert house.pool.status()["waiting"] == len(set(house.scopes) - set(house.served))
+        free = [i for i, state in house.pool.states if state == "warm" and i.takes_sessions]
+        assert not (free and house.pool.status()["waiting"])
+
+    async def live() -> None:
+        async with open_house(
+            sessions=sessions, warm=warm, max_instances=max_instances, wait_timeout=wait_timeout
+        ) as house:
+            names = (f"s{number}" for number in count())
+            for rush, pause in rushes:
+                for kind, number in rush:
+                    happen(house, kind, number, names)
+                # To the very moment at which a start or a wait ends, and no further.
+                await trio.sleep(pause)
+                await wait_all_tasks_blocked()
+                for name in [n for i in house.machine.made if i.broken.is_set() for n in i.on]:
+                    house.scopes[name].cancel()  # as a session does that is told
+                await wait_all_tasks_blocked()
+                check(house)
+            for scope in house.scopes.values():
+                scope.cancel()
+            await trio.sleep(200)
+            assert not house.scopes
+            assert sum(house.loads) == 0
+            assert len(house.loads) == warm
+
+    trio.run(live, clock=MockClock(autojump_threshold=0))
 
 
 @settings(deadline=None, max_examples=100)

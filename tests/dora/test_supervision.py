@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -29,7 +30,8 @@ class Mortal:
 
 
 def lives(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[float]:
-    """Have the runtimes live so long, in turn; 0: it does not come up. Gives their starts."""
+    """Have the runtimes live so long, in turn; 0: it does not come up, less: the disk is full.
+    Gives their starts."""
     starts: list[float] = []
     left = list(seconds)
 
@@ -39,6 +41,8 @@ def lives(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[float]:
         each = left.pop(0)
         if not each:
             raise RuntimeFailed("the dora daemon did not come up")
+        if each < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
         yield Mortal(each)
 
     monkeypatch.setattr(supervision, "open_runtime", open_runtime)
@@ -102,3 +106,17 @@ async def test_the_first_must_come_up(
             pass
     with pytest.raises(RuntimeError):
         _ = Supervisor().ground
+
+
+async def test_a_machine_without_room_is_tried_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting one takes files and processes, which may be had later."""
+    starts = lives(monkeypatch, 100.0, -1.0, -1.0, 1e9)
+    async with open_supervisor() as supervisor:
+        await trio.sleep(100 + FIRST / 2)
+        assert "No space left on device" in supervisor.status()["lastFailure"]
+        await trio.sleep(1000)
+        assert starts == [0.0, 100.0, 100.0 + FIRST, 100.0 + 3 * FIRST]
+        assert supervisor.failure is None
+        assert not supervisor.changing.locked()

@@ -47,7 +47,7 @@ async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
         capture_stdout=True,
         capture_stderr=True,
         check=False,
-        env={**os.environ, **daemon.attach_environment},
+        env={**os.environ, **daemon.attach_environment, **daemon.mark_environment},
     )
     return done.returncode == 0
 

@@ -12,7 +12,7 @@ from trio_bridge.dora.descriptor import Descriptor
 from trio_bridge.dora.ground import Ground
 from trio_bridge.dora.liveness import Fault
 from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.shared_memory import remove_unheld_segments
+from trio_bridge.dora.shared_memory import remove_left_segments
 from trio_bridge.dora.teardown import kill_one_by_one
 from trio_bridge.errors import BridgeError, DataflowError, RuntimeFailed
 
@@ -121,14 +121,14 @@ class Deployment:
         if self.ground.failure is None:
             await self.ground.stop(self.name)
 
-    def clear_away(self, fault: Fault | None) -> None:
+    async def clear_away(self, fault: Fault | None) -> None:
         """Kill what did not end, and remove its files: a bridge that runs for months has many
         instances."""
         for node, pid in self.pids.items():
             if self.ground.processes.kill(pid):
                 log.warning("a node had to be killed", dataflow=self.name, node=node)
+        await remove_left_segments()
         if fault is not None:
-            remove_unheld_segments()
             self._show_last_words(fault.node)
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -58,6 +58,7 @@ class ExistingDora:
     failure: None = field(default=None, init=False)
     retry_at: float = field(default=-math.inf, init=False)
     attach_environment: dict[str, str] = field(factory=dict, init=False)
+    mark_environment: dict[str, str] = field(factory=dict, init=False)
     changing: trio.Lock = field(factory=trio.Lock, init=False)
     _used: set[str] = field(factory=set, init=False)
     _unstopped: set[str] = field(factory=set, init=False)

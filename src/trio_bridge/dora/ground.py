@@ -22,6 +22,11 @@ class Daemon(Protocol):
     def attach_environment(self) -> dict[str, str]:
         """What `dora.Node` must find in the environment of the process that attaches."""
 
+    @property
+    def mark_environment(self) -> dict[str, str]:
+        """By what a process that attaches is known as a part of it, when all that is left of it
+        is ended. Not for the environment of this process."""
+
 
 class Ground(Protocol):
     """A private runtime, or a Dora of somebody else's."""

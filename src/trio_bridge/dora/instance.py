@@ -184,7 +184,7 @@ class Instance:
             self._condition.warm = False
             with trio.CancelScope(shield=True):
                 await self._stop()
-                self._deployment.clear_away(self._condition.fault)
+                await self._deployment.clear_away(self._condition.fault)
         if error is not None:
             raise error
 

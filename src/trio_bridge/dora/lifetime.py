@@ -104,9 +104,17 @@ class ProcessId:
 
     def kill(self) -> None:
         """Kill it, if it is still there."""
-        if _stat(self.pid) == (_stat(self.pid)[0], self.started):
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        try:
+            # Its number cannot become another's between the look and the signal.
+            watch = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if _stat(self.pid)[1] == self.started:
+                with suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(watch, signal.SIGKILL)
+        finally:
+            os.close(watch)
 
     def working_directory(self) -> str:
         """Where it runs; empty if it has ended."""
@@ -121,10 +129,9 @@ class ProcessId:
             entries = Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0")
         except OSError:
             return ""
-        values = (e.partition(b"=") for e in entries)
-        return next(
-            (v.decode(errors="replace") for k, _, v in values if k.decode() == name), ""
-        )
+        start = f"{name}=".encode()
+        values = (e.removeprefix(start) for e in entries if e.startswith(start))
+        return next(values, b"").decode(errors="replace")
 
     def has_socket(self) -> bool:
         """Whether it has any socket open."""
@@ -172,11 +179,12 @@ def process(pid: int) -> ProcessId | None:
 
 
 def _stat(pid: int) -> tuple[int, int]:
-    """Parent and start time (in clock ticks since boot); (-1, -1) for no process."""
+    """Parent and start time (in clock ticks since boot); (-1, -1) for no process, or one that
+    is not ours to look at."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+        content = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
         return -1, -1
-    # The program's name, in brackets, may hold anything; after it come fields 3, 4, …
-    fields = text[text.rindex(")") + 2 :].split()
+    # The program's name, in brackets, may hold any bytes; after it come fields 3, 4, …
+    fields = content[content.rindex(b")") + 2 :].split()
     return int(fields[1]), int(fields[19])

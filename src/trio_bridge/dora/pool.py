@@ -315,11 +315,18 @@ class Pool(Generic[InstanceT]):
                 failures=self._backoff.failures,
                 retry_in=round(self._backoff.retry_at - trio.current_time(), 1),
             )
+        except Exception as exc:
+            # A full disk, no more files or processes: those who are being served go on.
+            self._failed(f"it could not be started: {exc!r}")
+            log.exception("an instance did not come up")
 
     async def _start_one(self) -> None:
         async with self._host.changing:
             member = _Member(self._make())
             await self._nursery.start(self._run, member)
+            if member.ended.is_set():
+                self._failed("it broke as soon as it was warm")
+                return
             member.warm_since = member.idle_since = trio.current_time()
             self._backoff.started(member.warm_since)
             self._hand_out()
@@ -342,6 +349,11 @@ class Pool(Generic[InstanceT]):
         try:
             with member.scope:
                 await member.instance.run(self._settings.startup_timeout, task_status)
+        except Exception:
+            if member.warm_since is None:
+                raise
+            # What nobody thought of ends this instance alone.
+            log.exception("an instance failed", dataflow=member.instance.name)
         finally:
             self._members.remove(member)
             member.ended.set()

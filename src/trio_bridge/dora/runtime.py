@@ -18,8 +18,7 @@ from attrs import define, field
 from trio_bridge.alongside import alongside
 from trio_bridge.dora.commands import LOG_LINES, Commands, find_program, program_path, read_log
 from trio_bridge.dora.leftovers import (
-    OVERLAY,
-    ZENOH_VARIABLE,
+    RUNTIME_VARIABLE,
     end_processes,
     own_directory,
     reaped,
@@ -30,6 +29,12 @@ from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import ChildProcesses
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
+
+OVERLAY = "zenoh.json5"
+"""The file of its directory with the settings of Dora's transport."""
+
+ZENOH_VARIABLE = "DORA_ZENOH_CONFIG_OVERLAY"
+"""Names that file in the environment of all that runs on it."""
 
 START_TIMEOUT = 10.0
 """Seconds for coordinator and daemon to come up; 0.3 s is usual."""
@@ -101,6 +106,11 @@ class Runtime:
         return {ZENOH_VARIABLE: str(self.zenoh_overlay)}
 
     @property
+    def mark_environment(self) -> dict[str, str]:
+        """See `Daemon.mark_environment`."""
+        return {RUNTIME_VARIABLE: str(self.directory)}
+
+    @property
     def processes(self) -> ChildProcesses:
         """The processes of the nodes that the daemon has started."""
         return ChildProcesses(self._daemon.pid)
@@ -127,7 +137,7 @@ class Runtime:
         with trio.CancelScope(shield=True):
             await self._daemon.stop()
             await self._coordinator.stop()
-            await end_processes(self.zenoh_overlay)
+            await end_processes(self.directory)
             await leave_none()
 
 
@@ -142,13 +152,14 @@ async def open_runtime() -> AsyncGenerator[Runtime, None]:
     """
     program = find_program()
     await sweep()
-    with own_directory() as directory, reaped(directory):
-        runtime = await _start(program, directory)
-        try:
-            async with alongside(runtime.watch):
-                yield runtime
-        finally:
-            await runtime.close()
+    with own_directory() as directory:
+        async with reaped(directory):
+            runtime = await _start(program, directory)
+            try:
+                async with alongside(runtime.watch):
+                    yield runtime
+            finally:
+                await runtime.close()
 
 
 async def _start(program: str, directory: Path) -> Runtime:
@@ -194,6 +205,7 @@ def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     env |= {
         ZENOH_VARIABLE: str(overlay),
+        RUNTIME_VARIABLE: str(overlay.parent),
         "DORA_COORDINATOR_PORT": str(coordinator_port),
         "RUST_BACKTRACE": "0",
         "PYTHONUNBUFFERED": "1",

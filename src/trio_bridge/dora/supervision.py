@@ -88,6 +88,9 @@ class Supervisor:
                     await self._until_failed(self._runtime)
             except RuntimeFailed as exc:
                 self._failed(str(exc))
+            except OSError as exc:
+                # A full disk, no more files or processes: it may be better later.
+                self._failed(f"dora could not be started: {exc}")
 
     async def _until_failed(self, runtime: Runtime) -> None:
         """Wait for its end, and until nobody starts anything on it any more."""
