@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
+from trio_bridge.nodes.local_model import model_threads
 from trio_bridge.nodes.recognition import WHISPER_MODEL, Heard
 from trio_bridge.nodes.whole_utterance import SAMPLE_RATE, Float32, WholeUtterance, language_of
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
     from faster_whisper.transcribe import Segment
-
-THREADS_MOST: Final = 4
-"""Threads that one recogniser decodes with, where there are as many processors: more gain
-little, and several people may be talking."""
 
 GRAIN: Final = 30 * SAMPLE_RATE
 """What is shorter is filled up with silence."""
@@ -81,17 +78,11 @@ def open_engine(environment: Mapping[str, str]) -> WholeUtterance:
     os.environ["HF_HUB_OFFLINE"] = "1"
     from faster_whisper import WhisperModel
 
-    threads = environment.get("ASR_THREADS")
     model = WhisperModel(
         str(folder),
         device=environment.get("ASR_DEVICE") or "auto",
         compute_type=environment.get("ASR_COMPUTE_TYPE") or "auto",
-        cpu_threads=int(threads) if threads else default_threads(),
+        cpu_threads=model_threads(environment.get("ASR_THREADS")),
         local_files_only=True,
     )
     return WholeUtterance(FasterWhisper(model, environment), GRAIN)
-
-
-def default_threads() -> int:
-    """Threads for one recogniser on this machine."""
-    return min(THREADS_MOST, len(os.sched_getaffinity(0)))
