@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -19,7 +20,7 @@ def speech() -> bytes:
         return bytes(file.readframes(file.getnframes()))
 
 
-async def transcripts(engine: str, pcm: bytes) -> list[Transcript]:
+async def transcripts(engine: str, pcm: bytes, **settings: Any) -> list[Transcript]:
     """What a worker process makes of it, spoken in real time."""
     said: list[Transcript] = []
     over = trio.Event()
@@ -33,7 +34,7 @@ async def transcripts(engine: str, pcm: bytes) -> list[Transcript]:
     with trio.fail_after(90):
         async with trio.open_nursery() as nursery:
             await nursery.start(pool.run)
-            utterance = pool.begin("s", "u", {"language": "en"})
+            utterance = pool.begin("s", "u", {"language": "en", **settings})
             for at in range(0, len(pcm), 3_200):
                 pool.add(utterance, pcm[at : at + 3_200])
                 await trio.sleep(0.1)

@@ -48,6 +48,15 @@ async def test_speech_becomes_partials_and_a_final(model: Path) -> None:
     assert all(logprob <= 0 for _, logprob in tokens)
 
 
+async def test_each_word_has_a_probability_where_they_are_asked_for(model: Path) -> None:
+    *_, final = await transcripts("faster-whisper", speech(), logprobs=True)
+    assert final.text == WORDS
+    assert final.logprobs is not None
+    tokens = orjson.loads(final.logprobs)
+    assert [text for text, _ in tokens] == ["Go", " forward", " ten", " meters."]
+    assert all(-0.2 < logprob < 0 for _, logprob in tokens)
+
+
 def test_the_model_is_weighed_before_workers_are_counted(model: Path) -> None:
     engine, workers = settings_from({**os.environ, "ASR_ENGINE": "faster-whisper"})
     assert engine == "faster-whisper"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 GRAIN: Final = 30 * SAMPLE_RATE
 """What is shorter is filled up with silence."""
+
+LEAST: Final = 1e-6
+"""A probability for words of which there is none."""
 
 PROMPT_MOST: Final = 1_000
 """Characters of a session's prompt that are read; the model has room for some 200 tokens."""
@@ -36,7 +40,8 @@ class FasterWhisper:
     environment: Mapping[str, str]
 
     def decode(self, samples: Float32, settings: Mapping[str, Any], *, draft: bool) -> Heard:
-        """See `WholeModel.decode`. A draft is a greedy search, the final a beam of five."""
+        """See `WholeModel.decode`. A draft is a greedy search, the final a beam of five; where
+        `logprobs` are asked for, its words are looked for in the sound once more."""
         language = language_of(settings, self.environment)
         if language not in self.model.supported_languages:
             language = None
@@ -50,21 +55,31 @@ class FasterWhisper:
             # What was misheard once is otherwise misheard for the rest of the utterance.
             condition_on_previous_text=False,
             without_timestamps=draft,
+            word_timestamps=not draft and settings.get("logprobs") is True,
             initial_prompt=prompt[:PROMPT_MOST] if isinstance(prompt, str) and prompt else None,
         )
         return _heard(segments)
 
 
 def _heard(segments: Iterable[Segment]) -> Heard:
-    """Whisper tells how sure it is of a segment, its end included: that is one token here."""
-    tokens = [
-        (segment.text, segment.avg_logprob * (len(segment.tokens) + 1)) for segment in segments
-    ]
+    tokens = [token for segment in segments for token in _tokens(segment)]
     if not tokens:
         return Heard("")
     tokens[0] = tokens[0][0].lstrip(), tokens[0][1]
     tokens[-1] = tokens[-1][0].rstrip(), tokens[-1][1]
     return Heard("".join(text for text, _ in tokens), tuple(tokens))
+
+
+def _tokens(segment: Segment) -> list[tuple[str, float]]:
+    """How sure Whisper is of each word, if its words were looked for; else of the segment, its
+    end included."""
+    words = [
+        (word.word, round(math.log(max(word.probability, LEAST)), 4))
+        for word in segment.words or ()
+    ]
+    if words and "".join(text for text, _ in words) == segment.text:
+        return words
+    return [(segment.text, round(segment.avg_logprob * (len(segment.tokens) + 1), 4))]
 
 
 def open_engine(environment: Mapping[str, str]) -> WholeUtterance:
