@@ -33,6 +33,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASR_MODEL", str(folder))
     # Eight bits are too few for weights that are nearly all nothing.
     monkeypatch.setenv("ASR_COMPUTE_TYPE", "float32")
+    # Several threads would wait for each other, and drafts not be made in time.
+    monkeypatch.setenv("ASR_THREADS", "1")
     return folder
 
 

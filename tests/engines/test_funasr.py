@@ -31,12 +31,13 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     folder = make_sense_voice(tmp_path / "model")
     monkeypatch.setenv("ASR_MODEL", str(folder))
+    # Several threads would wait for each other, and drafts not be made in time.
+    monkeypatch.setenv("ASR_THREADS", "1")
     return folder
 
 
 @pytest.fixture
 def engine(model: Path) -> WholeUtterance:
-    # One thread: several would wait for each other, and drafts not be made in time.
     return open_engine({"ASR_MODEL": str(model), "ASR_THREADS": "1"})
 
 
