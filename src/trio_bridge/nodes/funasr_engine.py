@@ -110,6 +110,8 @@ def _load(folder: Path, environment: Mapping[str, str]) -> AutoModel:
     try:
         return AutoModel(
             model=str(folder),
+            # Else a description that names no file leaves the weights at random.
+            init_param=str(folder / "model.pt"),
             device=environment.get("ASR_DEVICE") or "cpu",
             ncpu=model_threads(environment.get("ASR_THREADS")),
             # A model's own configuration can ask for each of these.
