@@ -68,5 +68,5 @@ def engines(session: nox.Session) -> None:
     """The optional speech engines, with models made on the spot. It does not run by default:
     their packages are large, and nothing else depends on them."""
     install(session, "test")
-    session.install("-e", ".[faster-whisper,piper]", "onnx>=1.17")
+    session.install("-e", ".[faster-whisper,funasr,piper]", "onnx>=1.17")
     session.run("pytest", "-m", "engines", *session.posargs)

@@ -91,7 +91,8 @@ class ResponseRequest:
 @frozen
 class Configure:
     """How to listen from here on. `turn_detection` and `transcription` are the session's own
-    GA objects (`None`: off; the client commits by itself)."""
+    GA objects (`None`: off; the client commits by itself); `transcription` has `logprobs: true`
+    where the client wants to know them."""
 
     turn_detection: dict[str, Any] | None
     transcription: dict[str, Any] | None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import wave
 from pathlib import Path
 
 import orjson
 import pytest
 import trio
+from tests.engines.hearing import speech, transcripts
 
 from trio_bridge.dora.backend import open_dora_backend
-from trio_bridge.dora.contract import Transcript
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import DataflowError
 from trio_bridge.nodes.asr import settings_from
@@ -22,13 +21,7 @@ from trio_bridge.nodes.worker_process import WorkerLost, worker_command
 
 pytestmark = pytest.mark.engines
 
-SAMPLE = Path(__file__).parents[1] / "audio_samples" / "go_forward_ten_meters.wav"
 WORDS = "Go forward ten meters."
-
-
-def speech() -> bytes:
-    with wave.open(str(SAMPLE)) as file:
-        return bytes(file.readframes(file.getnframes()))
 
 
 @pytest.fixture
@@ -40,35 +33,13 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASR_MODEL", str(folder))
     # Eight bits are too few for weights that are nearly all nothing.
     monkeypatch.setenv("ASR_COMPUTE_TYPE", "float32")
+    # Several threads would wait for each other, and drafts not be made in time.
+    monkeypatch.setenv("ASR_THREADS", "1")
     return folder
 
 
-async def transcripts(pcm: bytes) -> list[Transcript]:
-    """What the node's own pool and worker process make of it, spoken in real time."""
-    said: list[Transcript] = []
-    over = trio.Event()
-
-    def emit(transcript: Transcript) -> None:
-        said.append(transcript)
-        if transcript.event != "partial":
-            over.set()
-
-    pool = DecoderPool(worker_command("faster-whisper"), 1, emit, print, 60)
-    with trio.fail_after(90):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(pool.run)
-            utterance = pool.begin("s", "u", {"language": "en"})
-            for at in range(0, len(pcm), 3_200):
-                pool.add(utterance, pcm[at : at + 3_200])
-                await trio.sleep(0.1)
-            pool.end(utterance, "item")
-            await over.wait()
-            nursery.cancel_scope.cancel()
-    return said
-
-
 async def test_speech_becomes_partials_and_a_final(model: Path) -> None:
-    *partials, final = await transcripts(speech())
+    *partials, final = await transcripts("faster-whisper", speech())
     assert partials
     assert {each.event for each in partials} == {"partial"}
     assert {each.text for each in partials} == {WORDS}
@@ -77,6 +48,15 @@ async def test_speech_becomes_partials_and_a_final(model: Path) -> None:
     tokens = orjson.loads(final.logprobs)
     assert "".join(text for text, _ in tokens) == WORDS
     assert all(logprob <= 0 for _, logprob in tokens)
+
+
+async def test_each_word_has_a_probability_where_they_are_asked_for(model: Path) -> None:
+    *_, final = await transcripts("faster-whisper", speech(), logprobs=True)
+    assert final.text == WORDS
+    assert final.logprobs is not None
+    tokens = orjson.loads(final.logprobs)
+    assert [text for text, _ in tokens] == ["Go", " forward", " ten", " meters."]
+    assert all(-0.2 < logprob < 0 for _, logprob in tokens)
 
 
 def test_the_model_is_weighed_before_workers_are_counted(model: Path) -> None:

@@ -1,7 +1,8 @@
 """A Whisper model small enough to be made here: it says the same words to whatever it hears.
 
 It has the shape, the tokens and the files of a real one, and weights that are all nothing but
-for the decoder's positions: the word said at a place depends on the place alone.
+for the positions: the word said at a place depends on the place alone, and it is looked for in
+a time of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ WIDTH: Final = 16
 HEADS: Final = 1
 MELS: Final = 80
 POSITIONS: Final = 448
+TIMES: Final = 1500
+WORD_TIMES: Final = 20
+"""Steps of 20 ms that a word takes."""
+
+SURE: Final = 3.0
+"""How much more likely a word is than the others: not so much that nothing is left for them."""
+
 FIRST: Final = 1
 """The place that is asked for the first word: it is `notimestamps` or the first time, and the
 start is ahead of it. With so few tokens a model counts as English-only."""
@@ -70,7 +78,10 @@ def make_whisper(folder: Path) -> Path:
     spec = WhisperSpec(1, HEADS, 1, HEADS)
     for conv, inputs in ((spec.encoder.conv1, MELS), (spec.encoder.conv2, WIDTH)):
         conv.weight, conv.bias = _zero((WIDTH, inputs, 3)), _zero((WIDTH,))
-    spec.encoder.position_encodings.encodings = _zero((1500, WIDTH))
+    times = _zero((TIMES, WIDTH))
+    for time in range(TIMES):
+        times[time, min(time // WORD_TIMES, WIDTH - 1)] = 1.0
+    spec.encoder.position_encodings.encodings = times
     _norm(spec.encoder.layer_norm)
     for layer in spec.encoder.layer:
         _attention(layer.self_attention, own=True)
@@ -86,13 +97,16 @@ def make_whisper(folder: Path) -> Path:
     projection = _zero((len(tokens), WIDTH))
     said = [number[word.replace(" ", "Ġ")] for word in WORDS]
     for n, token in enumerate(said):
-        projection[token, FIRST + n] = 20.0
-    projection[number["<|endoftext|>"], FIRST + len(said) :] = 20.0
-    projection[number["<|0.00|>"], :FIRST] = 20.0
+        projection[token, FIRST + n] = SURE
+    projection[number["<|endoftext|>"], FIRST + len(said) :] = SURE
+    projection[number["<|0.00|>"], :FIRST] = SURE
     decoder.projection.weight, decoder.projection.bias = projection, _zero((len(tokens),))
     for layer in decoder.layer:
         _attention(layer.self_attention, own=True)
         _attention(layer.attention, own=False)
+        query, key_and_value, _ = layer.attention.linear
+        np.fill_diagonal(query.weight, 1.0)
+        np.fill_diagonal(key_and_value.weight, 1.0)
         _feed_forward(layer.ffn)
     spec.register_vocabulary(tokens)
     config = WhisperConfig([], [], [number[f"<|{c}|>"] for c in _LANGUAGE_CODES], [(0, 0)])

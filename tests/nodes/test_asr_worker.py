@@ -54,6 +54,14 @@ def test_an_utterance_gets_a_final() -> None:
     assert said[1:] == [{"final": "en:abcd"}]
 
 
+def test_why_an_engine_does_not_start_is_one_line() -> None:
+    told = asr_worker.reason(
+        RuntimeError("size mismatch:\n\ta is [1]\n\tb is [2]\n" + "c" * 999)
+    )
+    assert told.startswith("RuntimeError: size mismatch: a is [1] b is [2] ccc")
+    assert len(told) == asr_worker.REASON_MOST
+
+
 def test_partials_come_when_they_are_due_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asr_worker, "PARTIAL_EVERY", 0.0)
     said = replies(begin(), order(AUDIO, b"ab"), order(AUDIO), order(AUDIO, b"c"))

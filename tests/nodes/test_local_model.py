@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from trio_bridge.nodes.asr import settings_from
-from trio_bridge.nodes.local_model import LocalModel, ModelMissing
+from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
 
 MODEL = LocalModel(
     setting="EAR=tin",
@@ -44,6 +45,14 @@ def test_files_that_are_missing_are_told(tmp_path: Path) -> None:
     assert "has no words.*." in complaint({"EAR_MODEL": str(tmp_path)})
 
 
+def test_one_of_several_files_is_enough(tmp_path: Path) -> None:
+    model = attrs.evolve(MODEL, files=("tokens.json or *.bpe",))
+    with pytest.raises(ModelMissing, match=r"has no tokens\.json or \*\.bpe\."):
+        model.find({"EAR_MODEL": str(tmp_path)})
+    (tmp_path / "made.bpe").touch()
+    assert model.find({"EAR_MODEL": str(tmp_path)}) == tmp_path
+
+
 def test_a_relative_folder_is_refused() -> None:
     """It would be looked for wherever the node happens to run."""
     assert "not an absolute path" in complaint({"EAR_MODEL": "models/ear"})
@@ -57,7 +66,14 @@ def test_a_whole_model_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert MODEL.find({"EAR_MODEL": f"~/{tmp_path.name}"}) == tmp_path
 
 
-def test_an_engine_without_its_package_or_model_says_how_to_get_it() -> None:
+@pytest.mark.parametrize("engine", ["faster-whisper", "funasr"])
+def test_an_engine_without_its_package_or_model_says_how_to_get_it(engine: str) -> None:
     """Whether the extra is installed here or not, the next step is told."""
     with pytest.raises(ModelMissing, match=r"pip install 'trio_bridge\[|hf download \w+/\w+"):
-        settings_from({"ASR_ENGINE": "faster-whisper"})
+        settings_from({"ASR_ENGINE": engine})
+
+
+@pytest.mark.parametrize("given", [None, "", "0", "many", "-1"])
+def test_threads_that_are_not_set_are_counted(given: str | None) -> None:
+    assert 1 <= model_threads(given) <= 4
+    assert model_threads("7") == 7

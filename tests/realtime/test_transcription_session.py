@@ -56,6 +56,16 @@ def test_it_shows_itself_and_listens_with_its_defaults() -> None:
     assert configure.transcription == {"model": "default"}
 
 
+def test_the_recogniser_is_told_whether_logprobs_are_wanted() -> None:
+    """Some work longer for them."""
+    stage = listening(include=["item.input_audio_transcription.logprobs"])
+    told = [each.transcription for each in stage.commands if isinstance(each, Configure)]
+    assert told == [{"model": "default", "logprobs": True}]
+    stage.client(ev.SessionUpdate({"type": "transcription", "include": None}))
+    told = [each.transcription for each in stage.commands if isinstance(each, Configure)]
+    assert told == [{"model": "default"}]
+
+
 def test_a_turn_is_transcribed_and_not_answered() -> None:
     """Deltas and the whole, with how long it was; logprobs only for who asked."""
     stage = listening()

@@ -34,6 +34,9 @@ BEGIN, AUDIO, END, DROP = b"B", b"A", b"E", b"D"
 PARTIAL_EVERY: Final = 0.3
 """Seconds between partial transcripts: reading them costs a walk through the search."""
 
+REASON_MOST: Final = 500
+"""Characters of a `reason`."""
+
 
 def order(letter: bytes, payload: bytes = b"") -> bytes:
     """An order as it travels."""
@@ -72,6 +75,12 @@ def serve(recogniser: Recogniser, orders: BinaryIO, replies: BinaryIO) -> None:
                 reply(dropped=True)
 
 
+def reason(exc: Exception) -> str:
+    """Why an engine does not start, in the one line that a user is shown: some libraries write
+    a page."""
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"[:REASON_MOST]
+
+
 def _reply(replies: BinaryIO, **fields: Any) -> None:
     replies.write(json.dumps(fields).encode() + b"\n")
     replies.flush()
@@ -87,6 +96,6 @@ def main() -> None:
     try:
         recogniser = gently(lambda: open_recogniser(sys.argv[1], os.environ))
     except Exception as exc:  # noqa: BLE001  whatever a library raises at a model it cannot take
-        _reply(replies, failed=f"{type(exc).__name__}: {exc}")
+        _reply(replies, failed=reason(exc))
         raise SystemExit(1) from None
     serve(recogniser, orders, replies)

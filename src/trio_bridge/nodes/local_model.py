@@ -7,6 +7,7 @@ that gets it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,11 @@ from attrs import frozen
 
 MODELS_FOLDER: Final = "~/models"
 """Where the messages propose to put models."""
+
+
+THREADS_MOST: Final = 4
+"""Threads that one model computes with, where there are as many processors: more gain little,
+and several people may be talking."""
 
 
 class ModelMissing(Exception):
@@ -31,7 +37,7 @@ class LocalModel:
         package: The module to import.
         extra: The extra of this project that installs it.
         variable: The environment variable that holds the model's folder.
-        files: What must be in it, as glob patterns.
+        files: What must be in it, as glob patterns; `tokens.json or *.model` wants one of two.
         example: A model that will do.
         download: The command that gets it, with `{folder}` for where it is put.
     """
@@ -66,7 +72,11 @@ class LocalModel:
             )
         if not folder.is_dir():
             raise ModelMissing(self._advice(f"there is no folder {folder}"))
-        missing = [name for name in self.files if not any(folder.glob(name))]
+        missing = [
+            names
+            for names in self.files
+            if not any(any(folder.glob(name)) for name in names.split(" or "))
+        ]
         if missing:
             raise ModelMissing(self._advice(f"{folder} has no {' and no '.join(missing)}"))
         return folder
@@ -82,3 +92,10 @@ class LocalModel:
 def weight(folder: Path) -> int:
     """The bytes of a model's files."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def model_threads(given: str | None) -> int:
+    """Threads for one model on this machine: those that a setting gives, if it gives any."""
+    if given and given.isdecimal() and int(given):
+        return int(given)
+    return min(THREADS_MOST, len(os.sched_getaffinity(0)))

@@ -7,7 +7,6 @@ middle of a sentence; by itself it would finish it, and all who wait would wait 
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from attrs import define, field, frozen
 
 from trio_bridge.nodes.espeak import VOICES
-from trio_bridge.nodes.local_model import LocalModel, ModelMissing
+from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
 from trio_bridge.nodes.synthesis import EngineError, Utterance
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ LOOK_EVERY: Final = 0.01
 
 PAUSE: Final = 0.1
 """Seconds of silence for a piece in which there is nothing to say, such as a lone dash."""
-
-THREADS_MOST: Final = 4
 
 LOCAL_PHONEMES: Final = frozenset({"espeak", "text"})
 """Ways to phonemes that need no model beside the voice's; the others fetch theirs."""
@@ -157,9 +154,7 @@ def open_engine(environment: Mapping[str, str]) -> Piper:
         folder = MODEL.find(environment)
     except ModelMissing as exc:
         raise EngineError(str(exc)) from exc
-    given = environment.get("TTS_THREADS") or ""
-    threads = int(given) if given.isdecimal() else 0
-    threads = threads or min(THREADS_MOST, len(os.sched_getaffinity(0)))
+    threads = model_threads(environment.get("TTS_THREADS"))
     voices: dict[str, Voice] = {}
     for path in sorted(folder.glob("*.onnx")):
         try:

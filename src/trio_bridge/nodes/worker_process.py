@@ -23,8 +23,8 @@ hears must first get through them."""
 READY_WITHIN: Final = 60.0
 """Seconds for loading an engine and its model; PocketSphinx takes half a second."""
 
-REPLY_BYTES: Final = 65_536
-"""The longest reply line: the words of ten minutes are a fifth of it."""
+REPLY_BYTES: Final = 262_144
+"""The longest reply line: the words of ten minutes, and how sure each is, are a fifth of it."""
 
 
 class WorkerLost(Exception):

@@ -244,9 +244,10 @@ class RealtimeEngine:
             self._turn_unanswered = False
             self._responses.cancel_all("client_cancelled", self.now)
         self._out.tell(events.SessionUpdated(self.ids.event(), self._session_json()))
-        if (self.config.turn_detection, self.config.transcription) != (
+        if (self.config.turn_detection, self.config.transcription, self.config.include) != (
             before.turn_detection,
             before.transcription,
+            before.include,
         ):
             self._configure()
 
@@ -267,7 +268,7 @@ class RealtimeEngine:
 
     def _hear(self, item: Item, data: bytes) -> None:
         """Have an item transcribed whose sound did not come through the input buffer."""
-        self._out.ask(Clear(), Configure(None, self.config.transcription))
+        self._out.ask(Clear(), Configure(None, self._transcription))
         self._turns.transcribe(item, data, self._encoding_of(item), self._interest)
         self._configure()
         self._turns.hear_again(item)
@@ -393,6 +394,14 @@ class RealtimeEngine:
             logprobs=LOGPROBS in (self.config.include or ()),
         )
 
+    @property
+    def _transcription(self) -> Json | None:
+        """What the recogniser is told: some work longer for log probabilities."""
+        given = self.config.transcription
+        if given is None or not self._interest.logprobs:
+            return given
+        return {**given, "logprobs": True}
+
     def _count(self, *, taken: bool) -> None:
         if not taken:
             self.dropped += 1
@@ -403,7 +412,7 @@ class RealtimeEngine:
         self._out.ask(
             Configure(
                 turn_detection=None if detection is None else detection.to_json(),
-                transcription=self.config.transcription,
+                transcription=self._transcription,
             )
         )
 
