@@ -10,6 +10,9 @@ a windowed sinc, read from the tables that resampy ships and interpolated betwee
 entries. As k M mod L takes L values only, there are L sets of weights. They are kept as
 *tiles*: a tile makes a few consecutive outputs from one window of the input, which is a
 matrix times a vector, and a *block* of tiles comes back to the phase it began with.
+
+Weights and sums are float32: what that rounds away lies 137 dB below the signal, far under the
+98 dB of PCM16, and takes half the time and the cache of float64.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import numpy as np
 from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Quality: TypeAlias = Literal["best", "fast"]
 
@@ -33,33 +37,33 @@ RUN_OUTPUTS = 1_024
 """Outputs that are multiplied in one go, and a block: 20 ms of any usual rate."""
 
 RUN_INPUTS = 1 << 14
-"""Inputs that may be copied for it (128 kB). Only very long filters need as many."""
+"""Inputs that may be copied for it (64 kB). Only very long filters need as many."""
 
-TILE_COEFFICIENTS = 4_096
+TILE_COEFFICIENTS = 8_192
 """Size of one tile, if that leaves it a row: the 32 kB next to the processor, where a tile
 stays while it is used again and again. Larger tiles make fewer products, but each of their
 windows reaches further past the inputs that any one row needs. (From 9,216 on, OpenBLAS would
 share a product among threads, and waking one costs more than the product.)"""
 
 BANK_COEFFICIENTS = 1 << 18
-"""Coefficients (2 MiB) up to which a bank is kept. All usual pairs of rates need less; a pair
-like 44,101 → 24,000 Hz would need 40 MB, and its tiles are computed each time they are
+"""Coefficients (1 MiB) up to which a bank is kept. All usual pairs of rates need less; a pair
+like 44,101 → 24,000 Hz would need 20 MB, and its tiles are computed each time they are
 used."""
 
 BANKS_KEPT = 16
-"""Banks kept for the next resampler of the same ratio: 32 MiB at most."""
+"""Banks kept for the next resampler of the same ratio: 16 MiB at most."""
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector register."""
 
-ALIGNED = ALIGNMENT // np.dtype(np.float64).itemsize
+ALIGNED = ALIGNMENT // np.dtype(np.float32).itemsize
 """The same in samples."""
 
 
-def aligned_zeros(*shape: int) -> Float64:
+def aligned_zeros(*shape: int) -> Float32:
     """Zeros that begin on a cache line, so that sums run in the same order everywhere."""
     size = int(np.prod(shape))
-    raw = np.zeros(size + ALIGNED)
+    raw = np.zeros(size + ALIGNED, dtype=np.float32)
     skip = -raw.ctypes.data % ALIGNMENT // raw.itemsize
     return raw[skip : skip + size].reshape(shape)
 
@@ -133,7 +137,7 @@ class FilterBank:
     """The first input of the stream's first block: negative, in the silence before it."""
     run: int
     """Blocks multiplied in one go, at most."""
-    _kept: Float64 | None = field(eq=False, default=None)
+    _kept: Float32 | None = field(eq=False, default=None)
 
     block_out: int = field(init=False)
     """Outputs of a block."""
@@ -165,7 +169,7 @@ class FilterBank:
         """The number, in the stream, of the first input of a block."""
         return block * self.block_out * self.ratio_in // self.ratio_out + self.lead
 
-    def weights(self, block: int) -> Float64:
+    def weights(self, block: int) -> Float32:
         """The weights of a block: shape ``(tiles, rows, span)``, not to be written to."""
         return self._kept if self._kept is not None else self._compute(block)
 
@@ -175,7 +179,7 @@ class FilterBank:
         kept.setflags(write=False)
         return evolve(self, kept=kept)
 
-    def _compute(self, block: int) -> Float64:
+    def _compute(self, block: int) -> Float32:
         scale = min(1.0, self.ratio_out / self.ratio_in)
         tiles = aligned_zeros(self.tiles, self.rows, self.span)
         # One by one: what a tile needs in between stays in the processor's cache.
@@ -187,7 +191,7 @@ class FilterBank:
             # |d - k M / L| zero crossings of a sinc that s has stretched: all over max(L, M).
             distance = np.abs(inputs - outputs[:, None])
             weights = self.window.at(distance, max(self.ratio_out, self.ratio_in))
-            np.multiply(weights, scale, out=tile)
+            tile[:] = weights * scale
         return tiles
 
 

@@ -48,7 +48,7 @@ class EchoSession(BenchSession):
 
     def talk(self, now: float, due: float) -> bool:
         """See `BenchSession`."""
-        if due >= self.begun + self._plan.measured_until:
+        if due >= self.begun + self._plan.talked_until:
             self._committed = True
             self.send(_COMMIT)
             return False
@@ -74,9 +74,8 @@ class EchoSession(BenchSession):
         self._connection.close()
 
     def _audio(self, pcm: bytes, at: float) -> None:
-        late = self._playout.arrived(at, len(pcm) / 2 / RATE)
         if self.measuring(at):
-            self._tally.lateness.append(late)
+            self._tally.lateness.append(self._playout.arrived(at, len(pcm) / 2 / RATE))
         if wrong := self._check.hear(pcm):
             self.fail(wrong)
             return

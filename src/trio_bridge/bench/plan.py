@@ -12,6 +12,9 @@ from attrs import asdict, define, field, frozen
 RATE = 24_000
 """Hz: what the Realtime API carries."""
 
+AFTERWARDS = 0.5
+"""Seconds that the sessions go on after measuring."""
+
 SETTLE = 2.0
 """Seconds after the last session has joined that are not measured."""
 
@@ -81,8 +84,14 @@ class Plan:
 
     @property
     def measured_until(self) -> float:
-        """When it ends, and the sessions come to theirs."""
+        """When it ends."""
         return self.measured_from + self.seconds
+
+    @property
+    def talked_until(self) -> float:
+        """When the sessions come to their end: so much later that the measured frames are back.
+        All of them leave at once, which is work of its own."""
+        return self.measured_until + AFTERWARDS
 
     @property
     def finish(self) -> float:

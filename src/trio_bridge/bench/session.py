@@ -68,7 +68,7 @@ class BenchSession(ABC):
         if self._joined is None:
             self._joined = now
             self.guarded(self._connection.connect)
-        more = due < self.begun + self._plan.measured_until
+        more = due < self.begun + self._plan.talked_until
         if self._ready:
             more = self.talk(now, due)
         return due + self._plan.frame_seconds if more else None
@@ -78,8 +78,8 @@ class BenchSession(ABC):
         self.guarded(lambda: self._connection.send(frame))
 
     def measuring(self, at: float) -> bool:
-        """Whether all have joined and settled by then."""
-        return at >= self.begun + self._plan.measured_from
+        """Whether all have joined and settled by then, and none is about to leave."""
+        return self._plan.measured_from <= at - self.begun < self._plan.measured_until
 
     def writable(self) -> None:
         """The socket has room."""
