@@ -25,7 +25,8 @@ nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "e2e", "clients
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
     """Install dependency groups and, unless told otherwise, the project itself."""
     wanted = nox.project.dependency_groups(PROJECT, *groups)
-    session.install(*wanted, *(["-e", "."] if project else []))
+    # Most of what comes along is never imported.
+    session.install("--no-compile", *wanted, *(["-e", "."] if project else []))
 
 
 def python_of(session: nox.Session) -> str:
