@@ -1,8 +1,13 @@
-"""The project's checks. `nox` runs them all; `nox -s tests-3.13` one of them."""
+"""The project's checks. `nox` runs them all; `nox -s tests-3.13` one of them.
+
+With `nox --parallel auto` those run side by side that take no heed of the time: the end-to-end
+tests have the machine to themselves.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import nox
 
@@ -11,7 +16,7 @@ PYTHONS = nox.project.python_versions(PROJECT)
 JAVASCRIPT = "tests/clients/javascript"
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-nox.needs_version = ">=2025.5.1"
+nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "venv"
 # The interpreter at hand by default: `nox -s tests` runs every version of the classifiers.
 nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "e2e", "clients"]
@@ -20,10 +25,22 @@ nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "e2e", "clients
 def install(session: nox.Session, *groups: str, project: bool = True) -> None:
     """Install dependency groups and, unless told otherwise, the project itself."""
     wanted = nox.project.dependency_groups(PROJECT, *groups)
-    session.install(*wanted, *(["-e", "."] if project else []))
+    # Most of what comes along is never imported.
+    session.install("--no-compile", *wanted, *(["-e", "."] if project else []))
 
 
-@nox.session
+def python_of(session: nox.Session) -> str:
+    """The interpreter of `environment`."""
+    return str(Path(session.env_dir).with_name("environment") / "bin" / "python")
+
+
+@nox.session(default=False, allow_parallel=True)
+def environment(session: nox.Session) -> None:
+    """What `types` and `e2e` run in: it takes longer to make than to use."""
+    install(session, "types", "test", "bench")
+
+
+@nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Ruff: rules and format."""
     install(session, "lint", project=False)
@@ -31,28 +48,26 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
-@nox.session
+@nox.session(venv_backend="none", requires=["environment"], allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Mypy, strict."""
-    install(session, "types", "test", "bench")
-    session.run("mypy")
+    session.run(python_of(session), "-m", "mypy")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS, allow_parallel=True)
 def tests(session: nox.Session) -> None:
     """The fast tests, on a virtual clock."""
     install(session, "test")
     session.run("pytest", "-m", "not e2e and not clients and not engines", *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="none", requires=["environment"])
 def e2e(session: nox.Session) -> None:
     """Real sockets, processes and Dora."""
-    install(session, "test")
-    session.run("pytest", "-m", "e2e", *session.posargs)
+    session.run(python_of(session), "-m", "pytest", "-m", "e2e", *session.posargs)
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def clients(session: nox.Session) -> None:
     """Realtime clients as they are published, in Python and JavaScript, and the live server."""
     install(session, "test", "clients")

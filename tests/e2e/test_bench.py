@@ -4,7 +4,8 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,45 @@ LOOPBACK = Path(__file__).parents[1] / "support" / "loopback.py"
 pytestmark = pytest.mark.e2e
 
 
+BENCH = (sys.executable, "-m", "trio_bridge", "bench", "--json")
+
+
 async def bench(*arguments):
     """Run the command; returns its exit status and its findings."""
-    command = [sys.executable, "-m", "trio_bridge", "bench", "--json", *arguments]
+    command = [*BENCH, *arguments]
     with trio.fail_after(90):
         done = await trio.run_process(command, capture_stdout=True, check=False)
     return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def conversations(request, tmp_path_factory):
+    """A run of the voice scenario, most of which is waiting: it begins before the first test
+    here, and the last looks at it. None where that one is not among those asked for."""
+    asked = {item.name for item in request.session.items}
+    if test_conversations_with_the_voice_dataflow.__name__ not in asked:
+        yield None
+        return
+    speech = [SAMPLES / "go_forward_ten_meters.wav", SAMPLES / "sense_and_sensibility_0930.wav"]
+    with started(
+        tmp_path_factory.mktemp("voice") / "found.json",
+        *("--scenario", "voice", "--sessions", "2", "--seconds", "3", "--barge-in", "1"),
+        *("--speech", *map(str, speech)),
+    ) as running:
+        yield running
+
+
+@contextmanager
+def started(output: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The command, running, and where its findings will be."""
+    with (
+        output.open("wb") as stdout,
+        subprocess.Popen([*BENCH, *arguments], stdout=stdout) as process,
+    ):
+        try:
+            yield process, output
+        finally:
+            process.terminate()
 
 
 @asynccontextmanager
@@ -52,22 +86,6 @@ async def test_the_echo_dataflow_gives_every_sample_back():
         assert run["frames"] >= run["sessions"] * 40
         assert 0 < run["added_delay_ms"]["p50"] < 1000
         assert {"bridge", "echo", "dora daemon"} <= set(run["processes"])
-
-
-async def test_conversations_with_the_voice_dataflow():
-    """Recordings are heard as when spoken alone, answered, and answers interrupted."""
-    speech = [SAMPLES / "go_forward_ten_meters.wav", SAMPLES / "sense_and_sensibility_0930.wav"]
-    status, (found,) = await bench(
-        *("--scenario", "voice", "--sessions", "2", "--seconds", "3", "--barge-in", "1"),
-        *("--speech", *map(str, speech)),
-    )
-    assert found["failures"] == []
-    assert status == 0
-    assert found["finished"] == 2
-    assert found["turns"] >= 2
-    assert 0 < found["answer_beyond_silence_ms"]["p50"] < 20_000
-    assert found["barge_ins"] >= 1
-    assert {"bridge", "asr", "tts", "chat", "speech_monitor"} <= set(found["processes"])
 
 
 async def test_a_ramp_ends_where_the_bound_is():
@@ -166,3 +184,17 @@ async def test_nobody_there_is_a_failure():
     )
     assert status == 1
     assert found[0]["failures"][0]["why"] == "cannot connect: connection refused"
+
+
+async def test_conversations_with_the_voice_dataflow(conversations):
+    """Recordings are heard as when spoken alone, answered, and answers interrupted."""
+    process, output = conversations
+    status = await trio.to_thread.run_sync(process.wait, 90)
+    (found,) = json.loads(output.read_text())
+    assert found["failures"] == []
+    assert status == 0
+    assert found["finished"] == 2
+    assert found["turns"] >= 2
+    assert 0 < found["answer_beyond_silence_ms"]["p50"] < 20_000
+    assert found["barge_ins"] >= 1
+    assert {"bridge", "asr", "tts", "chat", "speech_monitor"} <= set(found["processes"])

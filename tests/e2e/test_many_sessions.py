@@ -13,7 +13,9 @@ from tests.support.server import running_server
 
 pytestmark = pytest.mark.e2e
 
-IN_A_ROW = 200
+IN_ALL = 200
+ROWS = 5
+"""Side by side, each of sessions one after another."""
 AT_ONCE = 20
 MEMORY_GROWTH_MB = 5.0
 
@@ -38,16 +40,23 @@ async def talk(client: Client, hertz: float, seconds: float) -> None:
     assert residue < 0.001
 
 
-async def test_200_sessions_one_after_another_leave_nothing(tmp_path: Path) -> None:
+async def test_200_sessions_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
     """Threads, files, processes, node state and memory are back where they were."""
     async with running_server(tmp_path / "log", "--dataflow", "echo") as server:
-        for number in range(10):  # what is made once, is made
-            async with connected(server.ws_url) as client:
-                await talk(client, 300 + number, 0.2)
+
+        async def row(first: int, count: int) -> None:
+            for number in range(first, first + count):
+                async with connected(server.ws_url) as client:
+                    await talk(client, 300 + 10 * number, 0.12)
+
+        async def rows(count: int) -> None:
+            async with trio.open_nursery() as nursery:
+                for each in range(ROWS):
+                    nursery.start_soon(row, each * count, count)
+
+        await rows(4)  # what is made once, is made
         before = await settled(server)
-        for number in range(IN_A_ROW):
-            async with connected(server.ws_url) as client:
-                await talk(client, 300 + 10 * number, 0.12)
+        await rows(IN_ALL // ROWS)
         after = await settled(server)
     assert after.node_sessions == before.node_sessions == 0
     assert after.threads <= before.threads
@@ -73,11 +82,22 @@ async def test_20_sessions_at_once_hear_only_themselves(tmp_path: Path) -> None:
 async def test_clients_that_vanish_leave_nothing(tmp_path: Path) -> None:
     """A connection torn in the middle of an answer frees what it held."""
     async with running_server(tmp_path / "log", "--dataflow", "echo") as server:
+
+        async def vanish() -> None:
+            with trio.CancelScope() as here:
+                async with connected(server.ws_url) as client, trio.open_nursery() as nursery:
+                    nursery.start_soon(talk, client, 440, 5.0)
+                    await client.wait_for("response.output_audio.delta")
+                    here.cancel()
+
+        async def all_at_once() -> None:
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(vanish)
+
+        await all_at_once()  # what is made once, is made
         before = await settled(server)
-        for _ in range(10):
-            with trio.move_on_after(0.5):
-                async with connected(server.ws_url) as client:
-                    await talk(client, 440, 5.0)
+        await all_at_once()
         after = await settled(server)
     assert after.node_sessions == 0
     assert after.files <= before.files

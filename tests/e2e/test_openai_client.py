@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,6 @@ FRAME_BYTES = int(RATE * FRAME) * 2
 TIMEOUT = 40.0
 
 Event = dict[str, Any]
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncGenerator[RunningServer, None]:
-    async with running_server(tmp_path / "server.log") as running:
-        yield running
 
 
 class Talk:
@@ -100,6 +94,105 @@ async def hold(server: RunningServer, conversation: Callable[[Talk], Awaitable[N
     return await trio.to_thread.run_sync(asyncio.run, run())
 
 
+async def voice_turn(talk: Talk) -> None:
+    await talk.connection.session.update(
+        session={
+            "type": "realtime",
+            "audio": {
+                "input": {
+                    "transcription": {"model": "whisper-1"},
+                    "turn_detection": {"type": "server_vad", "silence_duration_ms": 500},
+                }
+            },
+        }
+    )
+    assert (await talk.until("session.updated"))["session"]["audio"]["input"]["turn_detection"][
+        "interrupt_response"
+    ] is True
+    saying = asyncio.create_task(talk.say("go_forward_ten_meters", silence=2.0))
+    await talk.until("response.done")
+    await saying
+
+
+async def text_turn(talk: Talk) -> None:
+    await talk.connection.session.update(
+        session={"type": "realtime", "output_modalities": ["text"]}
+    )
+    await talk.connection.conversation.item.create(
+        item={
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "Count to five."}],
+        }
+    )
+    await talk.connection.response.create()
+    await talk.until("rate_limits.updated")
+
+
+async def push_to_talk(talk: Talk) -> None:
+    await talk.connection.session.update(
+        session={
+            "type": "realtime",
+            "audio": {
+                "input": {
+                    "turn_detection": None,
+                    "transcription": {"model": "whisper-1"},
+                }
+            },
+        }
+    )
+    await talk.until("session.updated")
+    await talk.say("go_forward_ten_meters", silence=0)
+    await talk.connection.input_audio_buffer.commit()
+    await talk.until("conversation.item.done")
+    assert not talk.of("response.created")
+    await talk.connection.response.create()
+    await talk.until("response.done")
+
+
+async def barge_in(talk: Talk) -> None:
+    await talk.connection.conversation.item.create(
+        item={
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "Count to sixty."}],
+        }
+    )
+    await talk.connection.response.create()
+    first = await talk.until("response.output_audio.delta")
+    saying = asyncio.create_task(talk.say("go_forward_ten_meters", silence=1.5))
+    await talk.until("input_audio_buffer.speech_started")
+    await talk.until("response.done")
+    await talk.connection.conversation.item.truncate(
+        item_id=first["item_id"], content_index=0, audio_end_ms=1500
+    )
+    await talk.until("conversation.item.truncated")
+    await saying
+    await talk.until("response.done")
+
+
+Conversation = Callable[[Talk], Awaitable[None]]
+Talks = Mapping[Conversation, Talk]
+
+
+@pytest.fixture(scope="module")
+def talks(tmp_path_factory: pytest.TempPathFactory) -> Talks:
+    """Conversation → what came of it. All are held at once, with one server."""
+    return trio.run(hold_all, tmp_path_factory.mktemp("openai") / "server.log")
+
+
+async def hold_all(log: Path) -> Talks:
+    held: dict[Conversation, Talk] = {}
+
+    async def note(server: RunningServer, conversation: Conversation) -> None:
+        held[conversation] = await hold(server, conversation)
+
+    async with running_server(log) as server, trio.open_nursery() as nursery:
+        for conversation in (voice_turn, text_turn, push_to_talk, barge_in):
+            nursery.start_soon(note, server, conversation)
+    return held
+
+
 SPOKEN_LADDER = [
     "response.created",
     "response.output_item.added",
@@ -114,30 +207,9 @@ CLOSING_LADDER = [
 ]
 
 
-async def test_voice_turn(server: RunningServer) -> None:
+def test_voice_turn(talks: Talks) -> None:
     """Speech in, server VAD closes the turn, speech out, the full ladder in order."""
-
-    async def conversation(talk: Talk) -> None:
-        await talk.connection.session.update(
-            session={
-                "type": "realtime",
-                "audio": {
-                    "input": {
-                        "transcription": {"model": "whisper-1"},
-                        "turn_detection": {"type": "server_vad", "silence_duration_ms": 500},
-                    }
-                },
-            }
-        )
-        assert (await talk.until("session.updated"))["session"]["audio"]["input"][
-            "turn_detection"
-        ]["interrupt_response"] is True
-        saying = asyncio.create_task(talk.say("go_forward_ten_meters", silence=2.0))
-        await talk.until("response.done")
-        await saying
-
-    talk = await hold(server, conversation)
-
+    talk = talks[voice_turn]
     started, stopped = (
         talk.of(f"input_audio_buffer.speech_{what}")[0] for what in ("started", "stopped")
     )
@@ -158,24 +230,9 @@ async def test_voice_turn(server: RunningServer) -> None:
     assert len(audio) > RATE  # more than half a second of speech
 
 
-async def test_text_turn(server: RunningServer) -> None:
+def test_text_turn(talks: Talks) -> None:
     """A text item and a text answer; deltas join to the final text; usage is counted."""
-
-    async def conversation(talk: Talk) -> None:
-        await talk.connection.session.update(
-            session={"type": "realtime", "output_modalities": ["text"]}
-        )
-        await talk.connection.conversation.item.create(
-            item={
-                "type": "message",
-                "role": "user",
-                "content": [{"type": "input_text", "text": "Count to five."}],
-            }
-        )
-        await talk.connection.response.create()
-        await talk.until("rate_limits.updated")
-
-    talk = await hold(server, conversation)
+    talk = talks[text_turn]
     text = talk.of("response.output_text.done")[0]["text"]
     assert "".join(e["delta"] for e in talk.of("response.output_text.delta")) == text
     assert "five" in text
@@ -185,60 +242,18 @@ async def test_text_turn(server: RunningServer) -> None:
     assert not talk.of("response.output_audio.delta")
 
 
-async def test_push_to_talk(server: RunningServer) -> None:
+def test_push_to_talk(talks: Talks) -> None:
     """No turn detection: the client commits and asks; nothing answers before."""
-
-    async def conversation(talk: Talk) -> None:
-        await talk.connection.session.update(
-            session={
-                "type": "realtime",
-                "audio": {
-                    "input": {
-                        "turn_detection": None,
-                        "transcription": {"model": "whisper-1"},
-                    }
-                },
-            }
-        )
-        await talk.until("session.updated")
-        await talk.say("go_forward_ten_meters", silence=0)
-        await talk.connection.input_audio_buffer.commit()
-        await talk.until("conversation.item.done")
-        assert not talk.of("response.created")
-        await talk.connection.response.create()
-        await talk.until("response.done")
-
-    talk = await hold(server, conversation)
+    talk = talks[push_to_talk]
     heard = talk.of("conversation.item.input_audio_transcription.completed")[0]
     assert heard["transcript"].lower() == "go forward ten meters"
     assert talk.of("response.done")[0]["response"]["status"] == "completed"
     assert not talk.of("input_audio_buffer.speech_started")
 
 
-async def test_barge_in(server: RunningServer) -> None:
+def test_barge_in(talks: Talks) -> None:
     """Speech during a long answer cuts it off; the truncated item keeps what was heard."""
-
-    async def conversation(talk: Talk) -> None:
-        await talk.connection.conversation.item.create(
-            item={
-                "type": "message",
-                "role": "user",
-                "content": [{"type": "input_text", "text": "Count to sixty."}],
-            }
-        )
-        await talk.connection.response.create()
-        first = await talk.until("response.output_audio.delta")
-        saying = asyncio.create_task(talk.say("go_forward_ten_meters", silence=1.5))
-        await talk.until("input_audio_buffer.speech_started")
-        await talk.until("response.done")
-        await talk.connection.conversation.item.truncate(
-            item_id=first["item_id"], content_index=0, audio_end_ms=1500
-        )
-        await talk.until("conversation.item.truncated")
-        await saying
-        await talk.until("response.done")
-
-    talk = await hold(server, conversation)
+    talk = talks[barge_in]
     cut, answer = (event["response"] for event in talk.of("response.done"))
     assert cut["status"] == "cancelled"
     assert cut["status_details"]["reason"] == "turn_detected"

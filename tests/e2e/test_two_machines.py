@@ -37,10 +37,10 @@ async def dora_on(machines: TwoMachines, directory: Path) -> AsyncGenerator[None
     coordinator = ("coordinator", "--interface", machines.near.address, "--store", "memory")
     near, far = (("daemon", "--machine-id", name) for name in ("near", "far"))
     async with AsyncExitStack() as stack:
-        for name, machine, words in (
-            ("coordinator", machines.near, coordinator),
-            ("near", machines.near, near),
-            ("far", machines.far, far),
+        for name, machine, words, port in (
+            ("coordinator", machines.near, coordinator, COORDINATOR),
+            ("near", machines.near, near, DAEMON),
+            ("far", machines.far, far, DAEMON),
         ):
             # Each has a folder of its own, as on machines that share no disk.
             folder = directory / name
@@ -48,7 +48,10 @@ async def dora_on(machines: TwoMachines, directory: Path) -> AsyncGenerator[None
             command = [*machine.prefix, "dora", *words, "--quiet"]
             child = Child.start(name, command, cwd=folder, env=env)
             stack.push_async_callback(child.stop)
-            await trio.sleep(1)
+            with trio.fail_after(10):
+                while port not in machine.listens():  # noqa: ASYNC110  it tells nobody
+                    await trio.sleep(0.05)
+        await trio.sleep(0.3)  # A daemon listens before it has reported.
         yield
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+LISTENING = "0A"
+"""The state of a socket, as `/proc/net/tcp` has it."""
+
 
 @frozen
 class Machine:
@@ -34,6 +37,12 @@ class Machine:
         """The processes there."""
         said = ip("netns", "pids", self.name)
         return {int(word) for word in said.split()}
+
+    def listens(self) -> set[int]:
+        """The TCP ports that something listens on there."""
+        said = ip("netns", "exec", self.name, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+        rows = [line.split() for line in said.splitlines()]
+        return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTENING}
 
     def commands(self) -> list[str]:
         """The command lines of the processes there."""
