@@ -6,7 +6,6 @@ import operator
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from trio_bridge.audio.filterbank import (
     TABLES,
