@@ -98,6 +98,15 @@ class _Line:
 
 
 @define(eq=False)
+class _ReadAhead:
+    """The reading of a transport while a place of the backend is waited for."""
+
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    begun: bool = False
+    over: trio.Event = field(factory=trio.Event)
+
+
+@define(eq=False)
 class Session:
     """One client's session. `run` is its whole life; `attach` gives it a transport."""
 
@@ -228,20 +237,22 @@ class Session:
     async def _place(self) -> AsyncGenerator[BackendSession, None]:
         """Wait for a place of the backend; a client that hangs up meanwhile leaves the line."""
         async with trio.open_nursery() as nursery:
-            over = trio.Event()
-            reading = await nursery.start(self._read_ahead, over)
+            ahead = _ReadAhead()
+            nursery.start_soon(self._read_ahead, ahead)
             async with self._backend.session(self.id) as link:
-                reading.cancel()
-                # Two cannot read one transport.
-                await over.wait()
+                ahead.scope.cancel()
+                # Two cannot read one transport. Where there is a place at once, as there is
+                # nearly always, nobody has begun: several turns of a busy loop less to wait.
+                if ahead.begun:
+                    await ahead.over.wait()
                 yield link
 
-    async def _read_ahead(
-        self, over: trio.Event, task_status: trio.TaskStatus[trio.CancelScope]
-    ) -> None:
+    async def _read_ahead(self, ahead: _ReadAhead) -> None:
+        if ahead.scope.cancel_called:
+            return
+        ahead.begun = True
         unread = 0
-        with trio.CancelScope() as scope:
-            task_status.started(scope)
+        with ahead.scope:
             while unread < READ_AHEAD:
                 line = await self._attached()
                 with trio.CancelScope() as line.receiving:
@@ -250,7 +261,7 @@ class Session:
                         unread += len(self._early[-1])
                     except TransportClosed:
                         self._drop(line)
-        over.set()
+        ahead.over.set()
 
     async def _serve(self) -> None:
         mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
