@@ -447,10 +447,11 @@ class Session:
         for command in step.commands:
             if not isinstance(command, ListenCommand):
                 self._command(command)
-        # Only ever sooner: to move an alarm costs more than to be woken by one that is out of
-        # date, and most steps put theirs off by a frame.
-        if self._waking is not None and self._engine.deadline < self._waking.deadline:
-            self._waking.deadline = self._engine.deadline
+        if self._waking is not None:
+            deadline = self._engine.deadline
+            # To set it costs something even where nothing changes, as with most steps.
+            if deadline != self._waking.deadline:
+                self._waking.deadline = deadline
 
     def _command(self, command: Command) -> None:
         if self._lost:
