@@ -34,9 +34,10 @@ from trio_bridge.messages import (
     TextDelta,
     Transcript,
 )
+from trio_bridge.mooring import READ_AHEAD
 from trio_bridge.realtime.config import SessionConfig
 from trio_bridge.realtime.engine import RealtimeEngine
-from trio_bridge.session import READ_AHEAD, Session, SessionLimits
+from trio_bridge.session import Session, SessionLimits
 from trio_bridge.transport import MemoryTransport, memory_transport_pair
 
 Commands = trio.MemoryReceiveChannel[Command]

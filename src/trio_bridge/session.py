@@ -11,7 +11,6 @@ nowhere else. A session is not its socket: transports attach and detach.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
 
@@ -44,6 +43,7 @@ from trio_bridge.messages import (
     MicrophoneAudio,
     Samples,
 )
+from trio_bridge.mooring import Line, Mooring, ReadAhead
 from trio_bridge.outgoing import Outgoing, SpeechEncoder
 from trio_bridge.realtime.engine import RealtimeEngine, Step
 from trio_bridge.realtime.problems import ProtocolError
@@ -68,10 +68,6 @@ MIC_PAUSE = MIC_COMMANDS // 2
 MESSAGES_IN_A_ROW = 32
 """Messages sent without letting others run: about a millisecond of work."""
 
-READ_AHEAD = 1024 * 1024
-"""Bytes that a client may send while its session waits for a place of the backend. It is read
-for the sake of its hanging up; more stays with TCP, and then the hanging up is seen late."""
-
 LISTEN_RATE = 16_000
 """Hz: what every backend hears."""
 
@@ -88,25 +84,6 @@ class SessionLimits:
 
 
 @define(eq=False)
-class _Line:
-    """A transport while it is attached."""
-
-    transport: Transport
-    lost: trio.Event = field(factory=trio.Event)
-    receiving: trio.CancelScope | None = None
-    sending: trio.CancelScope | None = None
-
-
-@define(eq=False)
-class _ReadAhead:
-    """The reading of a transport while a place of the backend is waited for."""
-
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    begun: bool = False
-    over: trio.Event = field(factory=trio.Event)
-
-
-@define(eq=False)
 class Session:
     """One client's session. `run` is its whole life; `attach` gives it a transport."""
 
@@ -118,14 +95,8 @@ class Session:
     ending: Ending | None = field(default=None, init=False)
     """How it ended, once it is ending."""
 
-    _line: _Line | None = field(default=None, init=False)
-    _line_changed: trio.lowlevel.ParkingLot = field(
-        factory=trio.lowlevel.ParkingLot, init=False
-    )
-    _lost_at: float = field(default=0.0, init=False)
-    _early: deque[str | bytes] = field(factory=deque, init=False)
-    """What came while it waited for its place."""
-
+    _mooring: Mooring = field(init=False)
+    _ahead: ReadAhead = field(init=False)
     _link: BackendSession = field(init=False)
     _lost: bool = field(default=False, init=False)
     _served: bool = field(default=False, init=False)
@@ -136,6 +107,8 @@ class Session:
     _waking: trio.CancelScope | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._mooring = Mooring(self._limits.resume_window)
+        self._ahead = ReadAhead(self._mooring)
         outbound, self._outbound_end = trio.open_memory_channel[Step | Ending](OUTBOUND_STEPS)
         self._outbound = Headroom(outbound, OUTBOUND_PAUSE)
         self._engine.conversation.recordings.on_let_go = self._audio_let_go
@@ -148,47 +121,27 @@ class Session:
         Raises:
             RuntimeError: Another transport is attached.
         """
-        if self._line is not None:
-            raise RuntimeError("this session has a transport already")
-        self._line = _Line(transport)
-        self._line_changed.unpark_all()
+        self._mooring.attach(transport)
 
     async def released(self, transport: Transport) -> None:
         """Wait until the session has let go of `transport`."""
-        line = self._line
-        if line is not None and line.transport is transport:
-            await line.lost.wait()
+        await self._mooring.released(transport)
 
     def detach(self) -> Transport | None:
         """Take the transport away without closing it; what is due is kept for the next.
 
         A message that was on its way counts as not sent and is sent again.
         """
-        line = self._line
-        if line is None:
-            return None
-        self._drop(line)
-        return line.transport
+        return self._mooring.detach()
 
-    def _drop(self, line: _Line) -> None:
-        if self._line is not line:
-            return
-        self._line = None
-        self._lost_at = trio.current_time()
-        line.lost.set()
-        for scope in (line.receiving, line.sending):
-            if scope is not None:
-                scope.cancel()
-
-    async def _attached(self) -> _Line:
+    async def _attached(self) -> Line:
         """The transport in use; waits for one as long as the resume window lasts."""
-        while self._line is None:
-            with trio.move_on_at(self._lost_at + self._limits.resume_window) as window:
-                await self._line_changed.park()
-            if window.cancelled_caught and self._line is None:
-                self._end(CLIENT_LEFT)
-                await trio.sleep_forever()  # the cancellation of the session arrives here
-        return self._line
+        line = await self._mooring.attached()
+        if line is None:
+            self._end(CLIENT_LEFT)
+            await trio.sleep_forever()  # the cancellation of the session arrives here
+        assert line is not None  # noqa: S101  there was a cancellation
+        return line
 
     # --- life ------------------------------------------------------------------------------
 
@@ -218,7 +171,6 @@ class Session:
         an `error` event, and the transport is closed with a code and a reason. The transport
         is closed on every way out, cancellation included.
         """
-        self._lost_at = trio.current_time()
         try:
             with self._scope:
                 async with self._place() as self._link:
@@ -237,31 +189,14 @@ class Session:
     async def _place(self) -> AsyncGenerator[BackendSession, None]:
         """Wait for a place of the backend; a client that hangs up meanwhile leaves the line."""
         async with trio.open_nursery() as nursery:
-            ahead = _ReadAhead()
-            nursery.start_soon(self._read_ahead, ahead)
+            nursery.start_soon(self._read_ahead)
             async with self._backend.session(self.id) as link:
-                ahead.scope.cancel()
-                # Two cannot read one transport. Where there is a place at once, as there is
-                # nearly always, nobody has begun: several turns of a busy loop less to wait.
-                if ahead.begun:
-                    await ahead.over.wait()
+                await self._ahead.end()
                 yield link
 
-    async def _read_ahead(self, ahead: _ReadAhead) -> None:
-        if ahead.scope.cancel_called:
-            return
-        ahead.begun = True
-        unread = 0
-        with ahead.scope:
-            while unread < READ_AHEAD:
-                line = await self._attached()
-                with trio.CancelScope() as line.receiving:
-                    try:
-                        self._early.append(await line.transport.receive())
-                        unread += len(self._early[-1])
-                    except TransportClosed:
-                        self._drop(line)
-        ahead.over.set()
+    async def _read_ahead(self) -> None:
+        if not await self._ahead.run():
+            self._end(CLIENT_LEFT)
 
     async def _serve(self) -> None:
         mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
@@ -277,7 +212,7 @@ class Session:
                 nursery.start_soon(self._pump)
 
     async def _goodbye(self, ending: Ending) -> None:
-        line = self._line
+        line = self._mooring.line
         if line is None:
             return
         if ending.error_code is not None and ending.error is not None:
@@ -287,7 +222,7 @@ class Session:
                 with suppress(TransportClosed):
                     await line.transport.send(message)
         await line.transport.close(ending.code, ending.reason)
-        self._drop(line)
+        self._mooring.drop(line)
 
     # --- the four tasks --------------------------------------------------------------------
 
@@ -302,7 +237,7 @@ class Session:
                         frame = await self._receive(line.transport, mic)
                     except TransportClosed as exc:
                         log.debug("transport lost", session_id=self.id, why=str(exc))
-                        self._drop(line)
+                        self._mooring.drop(line)
                 if frame is not None:
                     # Outside the scope: a frame that was received is not lost to a detach.
                     await self._room()
@@ -312,8 +247,9 @@ class Session:
 
     async def _receive(self, transport: Transport, mic: Headroom[ListenCommand]) -> str | bytes:
         """Take frames as long as nothing has to wait; returns the first that has to."""
+        early = self._ahead.read
         while True:
-            frame = self._early.popleft() if self._early else await transport.receive()
+            frame = early.popleft() if early else await transport.receive()
             if not (self._outbound.left and mic.left):
                 return frame
             step = self._take(frame)
@@ -379,7 +315,7 @@ class Session:
                     except TransportStuck:
                         self._end(CLIENT_TOO_SLOW)
                     except TransportClosed:
-                        self._drop(line)
+                        self._mooring.drop(line)
 
     async def _send(self, transport: Transport, outgoing: Outgoing) -> Ending:
         """Send what there is to say until the session ends, and tell how."""
