@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import attrs
 import numpy as np
@@ -160,30 +160,58 @@ def decode(array: pa.Array, row_class: type[T]) -> list[T]:
             f"{row_class.__name__}: a struct array is expected, not {array.type}"
         )
     kind: type = row_class
-    places = {f.name: index for index, f in enumerate(array.type)}
-    columns = []
-    for column in _columns(kind):
-        where = f"{row_class.__name__}.{column.name}"
-        place = places.get(column.name)
-        if place is None or pa.types.is_null(array.type[place].type):
-            if column.default is _REQUIRED and not column.optional and len(array):
-                raise ContractError(f"{where} is missing")
-            columns.append([column.absent] * len(array))
+    count = len(array)
+    columns: list[list[Any]] = []
+    for column, place in _layout(array.type, kind):
+        required = column.default is _REQUIRED and not column.optional
+        if place is None:
+            if required and count:
+                raise ContractError(f"{row_class.__name__}.{column.name} is missing")
+            columns.append([column.absent] * count)
             continue
         child = array.field(place)
-        if not _ACCEPTS[column.kind](child.type):
-            raise ContractError(f"{where} is {child.type}, not {_ARROW[column.kind]}")
         nulls = child.null_count
-        if nulls and column.default is _REQUIRED and not column.optional:
-            raise ContractError(f"{where} is null")
-        if nulls == len(array):
-            columns.append([None if column.optional else column.default] * nulls)
+        if nulls and required:
+            raise ContractError(f"{row_class.__name__}.{column.name} is null")
+        if nulls == count:
+            columns.append([None if column.optional else column.default] * count)
             continue
         values = _split(child) if column.kind is np.ndarray else child.to_pylist()
         if nulls and not column.optional:
             values = [column.default if value is None else value for value in values]
         columns.append(values)
     return [row_class(*values) for values in zip(*columns, strict=True)]
+
+
+_Layout: TypeAlias = tuple[tuple[_Column, int | None], ...]
+"""The columns of a row class, each with its place in the arrays of a type, if it has one."""
+
+_LAYOUTS: dict[type, tuple[pa.StructType, _Layout]] = {}
+"""Row class → the type of its arrays that was seen last, and its layout. A node sends one type
+again and again, and a look at each column's name and type took half of the decoding."""
+
+
+def _layout(struct: pa.StructType, row_class: type) -> _Layout:
+    known = _LAYOUTS.get(row_class)
+    if known is not None and known[0].equals(struct):
+        return known[1]
+    places = {each.name: index for index, each in enumerate(struct)}
+    layout = tuple((c, _place(struct, row_class, c, places)) for c in _columns(row_class))
+    _LAYOUTS[row_class] = (struct, layout)
+    return layout
+
+
+def _place(
+    struct: pa.StructType, row_class: type, column: _Column, places: dict[str, int]
+) -> int | None:
+    place = places.get(column.name)
+    if place is None or pa.types.is_null(struct[place].type):
+        return None
+    found = struct[place].type
+    if not _ACCEPTS[column.kind](found):
+        where = f"{row_class.__name__}.{column.name}"
+        raise ContractError(f"{where} is {found}, not {_ARROW[column.kind]}")
+    return place
 
 
 def _split(child: pa.Array) -> list[np.ndarray[Any, Any] | None]:
