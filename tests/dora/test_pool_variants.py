@@ -59,6 +59,37 @@ async def test_one_with_a_session_makes_no_room(autojump_clock: MockClock) -> No
         assert [i.choice for i in house.pool.instances] == [EN]
 
 
+async def test_one_with_sessions_and_a_place_makes_no_room(autojump_clock: MockClock) -> None:
+    """Not even for one who waited before they came, and could not be started then."""
+    machine = Machine(hopeless={DE})
+    async with open_house(machine, EN, sessions=2, max_instances=2, wait_timeout=30) as house:
+        await house.come("a", EN)
+        await house.come("b", DE)
+        await trio.sleep(START + STOP + SOON)
+        await house.come("c", FR)
+        await trio.sleep(40)
+        assert "b" in house.refused
+        assert house.waited("c") < START + STOP + START
+        assert {"a", "c"} <= set(house.scopes)
+        assert not machine.disturbed
+
+
+async def test_room_is_made_for_so_many_as_wait(autojump_clock: MockClock) -> None:
+    """An instance that starts is for as many as it holds; the next makes others make room."""
+    async with open_house(default=EN, sessions=2, max_instances=2) as house:
+        for name in "abc":
+            await house.come(name, DE)
+            if name == "b":
+                await house.come("d", EN)
+                assert house.waited("d") == 0
+                await house.go("d")
+        await house.come("e", EN)
+        assert "e" in house.refused
+        await trio.sleep(START + STOP + START + SOON)
+        assert house.waited("c") == START + STOP + START
+        assert [i.choice for i in house.pool.instances] == [DE, DE]
+
+
 async def test_the_one_that_is_missed_least_makes_room(autojump_clock: MockClock) -> None:
     """Not the warm one while there are others, and of those the one that is idle longest."""
     async with open_house(default=EN, sessions=1, max_instances=3, idle_stop=1000) as house:
@@ -90,6 +121,7 @@ async def test_nobody_overtakes_who_waits_for_room(autojump_clock: MockClock) ->
             await house.come("b", EN)
             assert "b" in house.refused
             await house.go("a")
+            assert len(house.pool.status()["variants"]) == 1
             await house.come("c", EN)
             assert house.waited("c") == 0
         await trio.sleep(20)

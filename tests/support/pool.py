@@ -48,6 +48,10 @@ class Machine:
     starts: list[float] = field(factory=list)
     busy: int = 0
     busiest: int = 0
+    disturbed: set[str] = field(factory=set)
+    """Sessions whose instance was stopped under them."""
+
+    closing: bool = False
     running: int = 0
     most_running: int = 0
 
@@ -124,6 +128,8 @@ class FakeInstance:
                 elif self.broken.is_set():
                     await trio.sleep(STOP)
                 else:
+                    if not machine.closing:
+                        machine.disturbed |= self.on
                     await self._work(STOP)
             machine.running -= 1
 
@@ -211,6 +217,8 @@ async def open_house(
         nursery.start_soon(pool.tend)
         await wait_all_tasks_blocked()
         yield House(machine, pool, nursery)
+        machine.closing = True
         nursery.cancel_scope.cancel()
+    assert not machine.disturbed
     assert not pool.instances
     assert not any(instance.on for instance in machine.made)

@@ -1,15 +1,15 @@
 """Who is in a pool: its instances, the variants they are of, and who waits for which of them.
 
 It decides and does nothing: who gets a place, what is started next, what is stopped. All
-variants share one budget of instances. They take turns as their sessions came, one instance at
-a time: where there is no room for the next, an instance that nobody uses is set aside for it.
+variants share one budget of instances. They take turns as their sessions came: where there is
+no room for the next instance, one that nobody uses is set aside for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterator
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -248,21 +248,27 @@ class Roster(Generic[InstanceT]):
         for member in self.members:
             member.set_aside = False
         room = self.most - sum(not member.ending for member in self.members)
-        started = {member.variant for member in self.members if member.starting}
-        left = {variant for variant in self._variants.values() if variant.line}
-        while left:
-            variant = _first_of(left)
-            if (free := self.free(variant)) is not None:
+        starting = Counter(member.variant for member in self.members if member.starting)
+        # Of each line, how many have what they need: an instance that comes is for several.
+        seen = {variant: 0 for variant in self._variants.values() if variant.line}
+        while seen:
+            variant = min(seen, key=lambda each: each.line[seen[each]].number)
+            if not seen[variant] and (free := self.free(variant)) is not None:
                 self._serve(variant.line.popleft(), free)
-                if variant.line:
-                    continue
-            elif variant in started or now < variant.backoff.retry_at:
-                pass  # Its next one is on its way, or not yet due: it takes no other's room.
-            elif room > 0:
-                room -= 1
-            elif (idle := self._idle_beside(variant)) is not None:
-                idle.set_aside = True
-            left.remove(variant)
+            else:
+                if starting[variant]:
+                    starting[variant] -= 1
+                elif now < variant.backoff.retry_at:
+                    seen[variant] = len(variant.line)  # not yet due, it takes no other's room
+                elif room > 0:
+                    room -= 1
+                elif (idle := self._idle_beside(variant)) is not None:
+                    idle.set_aside = True
+                else:
+                    seen[variant] = len(variant.line)
+                seen[variant] += self._settings.sessions
+            if seen[variant] >= len(variant.line):
+                del seen[variant]
         self._forget(now)
 
     def _serve(self, waiter: Waiter[InstanceT], member: Member[InstanceT]) -> None:
@@ -308,7 +314,7 @@ class Roster(Generic[InstanceT]):
         due = [each for each in self._variants.values() if now >= each.backoff.retry_at]
         waited_for = [variant for variant in due if variant.line]
         if waited_for:
-            return _first_of(waited_for)
+            return min(waited_for, key=lambda variant: variant.line[0].number)
         return next((variant for variant in due if self._lacks_warm(variant)), None)
 
     def surplus(self, now: float) -> Member[InstanceT] | None:
@@ -343,8 +349,3 @@ class Roster(Generic[InstanceT]):
 
     def _beyond_warm(self, member: Member[InstanceT]) -> bool:
         return member.ready and len(self._ready(member.variant)) > member.variant.warm
-
-
-def _first_of(waited_for: Iterable[Variant[InstanceT]]) -> Variant[InstanceT]:
-    """The one whose session has waited longest."""
-    return min(waited_for, key=lambda variant: variant.line[0].number)
