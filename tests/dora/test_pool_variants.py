@@ -129,6 +129,18 @@ async def test_nobody_overtakes_who_waits_for_room(autojump_clock: MockClock) ->
         assert len(house.machine.made) == 1
 
 
+async def test_what_is_left_of_the_budget_is_for_one(autojump_clock: MockClock) -> None:
+    """The next in line has an idle one set aside, though there is room for the first."""
+    async with open_house(default=EN, sessions=1, max_instances=2) as house:
+        async with house.machine.changing:
+            await house.come("a", DE)
+            await house.come("b", FR)
+            await house.come("c", EN)
+            assert "c" in house.refused
+        await trio.sleep(START + STOP + START + SOON)
+        assert [i.choice for i in house.pool.instances] == [DE, FR]
+
+
 async def test_room_is_made_by_what_nobody_waits_for(autojump_clock: MockClock) -> None:
     """Who waits first takes no instance for which others come, while there is another."""
     async with open_house(default=EN, sessions=1, warm=0, max_instances=2) as house:
