@@ -17,8 +17,7 @@ from trio_bridge.dora.backend import open_dora_backend
 from trio_bridge.dora.descriptor import find_dataflow
 from trio_bridge.dora.lifetime import ProcessId
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.template import Values
-from trio_bridge.dora.variants import Variants, allowed_for
+from trio_bridge.dora.variants import allowed_for, choose
 from trio_bridge.errors import DataflowError
 
 ALLOWED = {"language": ("en", "de"), "voice": ("anna", "bob", "carl")}
@@ -31,19 +30,19 @@ WISHES = st.dictionaries(
 
 @given(st.lists(WISHES))
 def test_no_wish_leads_beyond_the_lists(wishes: list[dict[str, str]]) -> None:
-    variants = Variants(ALLOWED, dict[str, str])
+    choices = set()
     for wish in wishes:
-        values = variants.chosen(wish)
-        for name, allowed in ALLOWED.items():
+        choice = choose(ALLOWED, wish)
+        for name, value in choice:
             wanted = wish.get(name, "")
-            assert values[name] == (wanted if wanted in allowed else allowed[0])
-        assert variants.chosen(wish) is values
-    assert len(variants.made) <= 6
+            assert value == (wanted if wanted in ALLOWED[name] else ALLOWED[name][0])
+        assert [name for name, _ in choice] == list(ALLOWED)
+        choices.add(choice)
+    assert len(choices) <= 6
 
 
 def test_what_makes_no_difference_is_one_variant() -> None:
-    variants: Variants[Values] = Variants({}, dict)
-    assert variants.chosen({"voice": "anna"}) is variants.chosen({"voice": "bob"})
+    assert choose({}, {"voice": "anna"}) == choose({}, {"voice": "bob"}) == ()
 
 
 def test_a_value_that_is_not_listed_is_named() -> None:
@@ -73,17 +72,33 @@ def flow(folder: Path) -> Path:
 @pytest.mark.e2e
 async def test_nodes_are_started_with_what_the_session_wishes_for(tmp_path: Path) -> None:
     """The default from the start; another when it is asked for; nothing that is not listed."""
-    settings = DoraSettings(str(flow(tmp_path)))
+    settings = DoraSettings(str(flow(tmp_path)), wait_timeout=20)
     async with open_dora_backend(settings, session_values=ALLOWED) as backend:
         assert languages() == ["en"]
         german = backend.chosen({"language": "de", "voice": "bob"})
-        assert german is backend.chosen({"language": "de"})
-        assert backend is backend.chosen({"language": "$(reboot)"})
+        assert german == backend.chosen({"language": "de"})
+        assert backend == backend.chosen({"language": "$(reboot)"})
         with trio.fail_after(20):
             async with german.session("one"), backend.session("two"):
                 assert languages() == ["de", "en"]
-        pools = [(each["values"], each["instances"]) for each in backend.status()["pools"]]
-        assert pools == [({"language": "en"}, 1), ({"language": "de"}, 1)]
+        (pool,) = german.status()["pools"]
+        variants = [(each["values"], each["instances"]) for each in pool["variants"]]
+        assert variants == [({"language": "en"}, 1), ({"language": "de"}, 1)]
+        assert (pool["instances"], pool["maxInstances"]) == (2, 4)
+
+
+@pytest.mark.e2e
+async def test_one_budget_holds_for_all_of_them(tmp_path: Path) -> None:
+    """One that nobody uses makes room; one with a session never does."""
+    settings = DoraSettings(str(flow(tmp_path)), max_instances=1, wait_timeout=20)
+    async with open_dora_backend(settings, session_values=ALLOWED) as backend:
+        german = backend.chosen({"language": "de"})
+        with trio.fail_after(20):
+            async with german.session("one"):
+                assert languages() == ["de"]
+                assert backend.refusal() is not None
+            async with backend.session("two"):
+                assert languages() == ["en"]
 
 
 @pytest.mark.e2e

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     nullcontext,
 )
-from functools import partial
 from typing import Any
 
 import trio
-from attrs import define, evolve
+from attrs import evolve, frozen
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
@@ -26,15 +25,15 @@ from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.supervision import open_supervisor
-from trio_bridge.dora.template import Values
-from trio_bridge.dora.variants import Variants, allowed_for
+from trio_bridge.dora.variants import Choice, allowed_for, choose
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 
 
-@define(eq=False)
+@frozen
 class DoraBackend:
-    """Answers sessions with Dora dataflows; see `open_dora_backend`.
+    """Answers sessions with one variant of a Dora dataflow; see `open_dora_backend`. It is only
+    a view: what it stands for is in the dataflow's pool, for as long as somebody uses it.
 
     Attributes:
         capabilities: What the dataflow offers.
@@ -43,8 +42,8 @@ class DoraBackend:
     _descriptor: Descriptor
     _pool: Pool[Instance]
     _grounds: Grounds
-    _values: Values
-    _variants: Variants[DoraBackend]
+    _allowed: Mapping[str, Sequence[str]]
+    _choice: Choice
 
     @property
     def capabilities(self) -> Capabilities:
@@ -53,38 +52,27 @@ class DoraBackend:
 
     @property
     def instances(self) -> tuple[Instance, ...]:
-        """The instances that there are, the oldest first."""
+        """The instances that there are, of all variants, the oldest first."""
         return self._pool.instances
 
     @property
     def healthy(self) -> bool:
-        """See `Backend.healthy`: whether it can serve as it is meant to."""
+        """See `Backend.healthy`: whether the dataflow can serve as it is meant to."""
         return self._pool.healthy
 
     def status(self) -> dict[str, Any]:
-        """See `Backend.status`: what carries it; its pools; every instance, its sessions, and
-        what its nodes hold."""
-        variants = self._variants.made
+        """See `Backend.status`: what carries the dataflow; its pool; every instance, its
+        sessions, and what its nodes hold."""
         return {
             "runtime": self._grounds.status(),
-            "pools": [each.pool_status() for each in variants],
-            "dataflows": [status for each in variants for status in each.instances_status()],
+            "pools": [{"dataflow": self._descriptor.name, **self._pool.status()}],
+            "dataflows": [instance.status(state) for instance, state in self._pool.states],
         }
 
-    def pool_status(self) -> dict[str, Any]:
-        """Its own pool, without the other variants'."""
-        values = {"values": dict(self._values)} if self._values else {}
-        return {"dataflow": self._descriptor.name, **values, **self._pool.status()}
-
-    def instances_status(self) -> Iterator[dict[str, Any]]:
-        """Its own instances, without the other variants'."""
-        for instance, state in self._pool.states:
-            yield instance.status(state)
-
     def chosen(self, wishes: Mapping[str, str]) -> DoraBackend:
-        """See `Backend.chosen`: the one whose nodes are started with these values. Beyond the
-        default it has instances only when they are needed."""
-        return self._variants.chosen(wishes)
+        """See `Backend.chosen`: the one whose nodes are started with these values. Nothing is
+        started or kept before a session comes."""
+        return evolve(self, choice=choose(self._allowed, wishes))
 
     async def start(self) -> None:
         """Have Dora check the dataflow, and start the instances that are kept warm.
@@ -93,7 +81,7 @@ class DoraBackend:
             DataflowError: It does not pass, or one did not come up.
             RuntimeFailed: The runtime died.
         """
-        text, _, _ = self._descriptor.instance("check")
+        text, _, _ = self._descriptor.filled(dict(self._choice)).instance("check")
         ground = self._grounds.ground
         file = ground.directory / f"{self._descriptor.name}.yml"
         file.write_text(text)
@@ -107,11 +95,11 @@ class DoraBackend:
 
     def refusal(self) -> BackendUnavailable | None:
         """See `Backend.refusal`."""
-        return self._pool.refusal()
+        return self._pool.refusal(self._choice)
 
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
         """See `Backend.session`."""
-        return self._pool.session(session_id)
+        return self._pool.session(session_id, self._choice)
 
 
 @asynccontextmanager
@@ -144,23 +132,15 @@ async def open_dora_backend(
     opened = nullcontext(grounds) if grounds is not None else _open_grounds(settings)
     async with opened as grounds, trio.open_nursery() as nursery:
 
-        def make(descriptor: Descriptor) -> Instance:
+        def make(choice: Choice) -> Instance:
             ground = grounds.ground
             name = f"{ground.mark}-{secrets.token_hex(4)}"
-            return Instance(name, settings.sessions, descriptor, ground)
+            filled = descriptor.filled(dict(choice))
+            return Instance(name, settings.sessions, filled, ground)
 
-        def variant(values: Values) -> DoraBackend:
-            filled = descriptor.filled(values)
-            # The default is kept warm; what was wished for once may never be again.
-            own = evolve(settings, warm=0) if variants.made else settings
-            pool = Pool(own, partial(make, filled), grounds, nursery)
-            backend = DoraBackend(filled, pool, grounds, values, variants)
-            if variants.made:
-                nursery.start_soon(backend.tend)
-            return backend
-
-        variants = Variants(allowed, variant)
-        default = variants.chosen({})
+        choice = choose(allowed, {})
+        pool = Pool(settings, make, grounds, nursery, choice)
+        default = DoraBackend(descriptor, pool, grounds, allowed, choice)
         try:
             await default.start()
         except BridgeError as exc:

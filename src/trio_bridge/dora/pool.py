@@ -1,27 +1,28 @@
 """The instances of one dataflow: who is placed where, and how many of them run.
 
-`warm` instances that can take a session are kept; as they fill up, others are started in
-advance, and those that nobody needs are stopped. A session that finds no place waits in line
-while one may yet come. Instances start and stop one at a time on a machine, since each is a
-second of work that is taken from the audio of the others.
+`warm` instances of the default variant that can take a session are kept; as they fill up,
+others are started in advance, and those that nobody needs are stopped. A session that finds no
+place waits in line while one may yet come. What is decided is in `roster.py`; here it is done,
+by one task whatever the number of variants. Instances start and stop one at a time on a
+machine, since each is a second of work that is taken from the audio of the others.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from trio_bridge.backend import BackendSession
-from trio_bridge.dora.backoff import STEADY, Backoff
+from trio_bridge.dora.backoff import STEADY
 from trio_bridge.dora.ground import Host
+from trio_bridge.dora.roster import InstanceT, Member, Place, Roster, Variant
 from trio_bridge.dora.settings import DoraSettings
+from trio_bridge.dora.variants import Choice
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
 
 RETRY_AFTER = 5.0
@@ -30,170 +31,127 @@ RETRY_AFTER = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Served(Protocol):
-    """What the pool asks of an instance; see `dora.instance.Instance`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def warm(self) -> bool: ...
-    @property
-    def sessions(self) -> int: ...
-    @property
-    def takes_sessions(self) -> bool: ...
-    def join(self, session_id: str) -> BackendSession: ...
-    def leave(self, session_id: str) -> None: ...
-    async def run(self, startup: float, task_status: trio.TaskStatus[None] = ...) -> None: ...
-
-
-InstanceT = TypeVar("InstanceT", bound=Served)
-
-
-@define(eq=False)
-class _Member(Generic[InstanceT]):
-    """An instance in the pool, from its start until nothing is left of it."""
-
-    instance: InstanceT
-    scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
-    ended: trio.Event = field(factory=trio.Event, init=False)
-    warm_since: float | None = field(default=None, init=False)
-    idle_since: float = field(default=math.inf, init=False)
-    leaving: bool = field(default=False, init=False)
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has a place."""
-        serves = self.warm_since is not None and not self.leaving
-        return serves and self.instance.takes_sessions
-
-    @property
-    def full(self) -> bool:
-        return self.instance.warm and not self.instance.takes_sessions
-
-    @property
-    def state(self) -> str:
-        if self.warm_since is None:
-            return "starting"
-        return "warm" if self.instance.warm and not self.leaving else "stopping"
-
-
-@frozen(eq=False)
-class _Place(Generic[InstanceT]):
-    member: _Member[InstanceT]
-    session_id: str
-    session: BackendSession
-
-
-@define(eq=False)
-class _Waiter(Generic[InstanceT]):
-    """A session in line."""
-
-    session_id: str
-    told: trio.Event = field(factory=trio.Event, init=False)
-    place: _Place[InstanceT] | None = field(default=None, init=False)
-    refusal: BackendUnavailable | None = field(default=None, init=False)
-
-
 @define(eq=False)
 class Pool(Generic[InstanceT]):
     """Places sessions on instances, and has as many of them as that takes.
 
     Args:
         settings: How many, and how patient.
-        make: A new instance, not yet running.
+        make: A new instance of a variant, not yet running.
         host: Where they run.
         nursery: Where their tasks live; its cancellation stops them all.
+        default: The variant that is kept warm.
     """
 
     _settings: DoraSettings
-    _make: Callable[[], InstanceT]
+    _make: Callable[[Choice], InstanceT]
     _host: Host
     _nursery: trio.Nursery
-    _members: list[_Member[InstanceT]] = field(factory=list, init=False)
-    """In the order of their starts."""
-
-    _waiting: deque[_Waiter[InstanceT]] = field(factory=deque, init=False)
-    _backoff: Backoff = field(factory=Backoff, init=False)
-    _problem: str | None = field(default=None, init=False)
+    _default: Choice = ()
+    _roster: Roster[InstanceT] = field(init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
+    _stopped: bool = field(default=False, init=False)
+    """Whether one was stopped as it should be, and none has become warm since."""
+
+    def __attrs_post_init__(self) -> None:
+        default: Variant[InstanceT] = Variant(self._default, self._settings.warm)
+        self._roster = Roster(self._settings, default)
 
     # --- how it is --------------------------------------------------------------------------
 
     @property
     def instances(self) -> tuple[InstanceT, ...]:
         """All instances, those that start and stop included, the oldest first."""
-        return tuple(member.instance for member in self._members)
+        return tuple(member.instance for member in self._roster.members)
 
     @property
     def states(self) -> tuple[tuple[InstanceT, str], ...]:
         """All instances, each with what it does: `starting`, `warm` or `stopping`."""
-        return tuple((member.instance, member.state) for member in self._members)
+        return tuple((member.instance, member.state) for member in self._roster.members)
 
     @property
     def most(self) -> int:
         """How many instances there may be."""
-        return max(self._settings.max_instances, self._settings.warm)
+        return self._roster.most
 
     @property
     def healthy(self) -> bool:
-        """Whether an instance is warm, or none need be and none has failed."""
-        if any(member.instance.warm for member in self._members):
+        """Whether an instance is warm, or none need be and the default has not failed."""
+        if any(member.instance.warm for member in self._roster.members):
             return True
-        on_demand = self._settings.warm == 0 and self._backoff.failures == 0
-        return on_demand and self._host.failure is None
+        need_not_be = self._settings.warm == 0 or self._stopped
+        failed = self._roster.default.backoff.failures > 0 or self._host.failure is not None
+        return need_not_be and not failed
 
     def status(self) -> dict[str, Any]:
-        """Its figures, as JSON for `GET /health`."""
-        until_retry = self._backoff.retry_at - trio.current_time()
-        return {
-            "instances": len(self._members),
+        """Its figures, as JSON for `GET /health`. Failures are those of the variant that has
+        most; where there may be several variants, each has its own figures as well."""
+        now, roster = trio.current_time(), self._roster
+        worst = max(roster.variants, key=lambda variant: variant.backoff.failures)
+        status: dict[str, Any] = {
+            "instances": len(roster.members),
             "maxInstances": self.most,
-            "sessions": sum(member.instance.sessions for member in self._members),
-            "waiting": len(self._waiting),
-            "failures": self._backoff.failures,
-            "lastFailure": self._problem,
-            "retryIn": round(max(until_retry, 0.0), 3),
+            "sessions": sum(member.instance.sessions for member in roster.members),
+            "waiting": roster.waiting,
+            **worst.status(now),
+        }
+        if self._default:
+            status["variants"] = [self._of(variant, now) for variant in roster.variants]
+        return status
+
+    def _of(self, variant: Variant[InstanceT], now: float) -> dict[str, Any]:
+        members = self._roster.members_of(variant)
+        return {
+            "values": dict(variant.choice),
+            "instances": len(members),
+            "sessions": sum(member.instance.sessions for member in members),
+            "waiting": len(variant.line),
+            **variant.status(now),
         }
 
     # --- sessions ---------------------------------------------------------------------------
 
-    def refusal(self) -> BackendUnavailable | None:
+    def refusal(self, choice: Choice = ()) -> BackendUnavailable | None:
         """Why a session would be refused now; None if it has a place or may yet get one."""
-        if self._free() is not None:
+        variant = self._roster.variant(choice)
+        if self._roster.free(variant) is not None:
             return None
-        full = sum(member.full for member in self._members)
-        if len(self._waiting) >= (self.most - full) * self._settings.sessions:
+        now = trio.current_time()
+        if not self._roster.may_wait(variant, now):
             return BackendUnavailable("all places are taken", retry_after=RETRY_AFTER)
-        retry_at = max(self._backoff.retry_at, self._host.retry_at)
-        until_retry = retry_at - trio.current_time()
+        until_retry = max(variant.backoff.retry_at, self._host.retry_at) - now
         if until_retry > self._settings.wait_timeout:
-            words = self._host.failure or f"the dataflow does not start: {self._problem}"
+            words = self._host.failure or f"the dataflow does not start: {variant.problem}"
             return BackendUnavailable(words, retry_after=until_retry)
         return None
 
     @asynccontextmanager
-    async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:
+    async def session(
+        self, session_id: str, choice: Choice = ()
+    ) -> AsyncGenerator[BackendSession, None]:
         """A place, at once or after a wait; leaving the context gives it back.
 
         Raises:
             BackendUnavailable: There is none, and none has come in time.
         """
-        place = await self._place(session_id)
+        place = await self._place(session_id, choice)
         try:
             yield place.session
         finally:
             self._give_back(place)
 
-    async def _place(self, session_id: str) -> _Place[InstanceT]:
-        member = self._free()
+    async def _place(self, session_id: str, choice: Choice) -> Place[InstanceT]:
+        variant = self._roster.variant(choice)
+        member = self._roster.free(variant)
         if member is not None:
-            return self._join(member, session_id)
-        refusal = self.refusal()
+            place = self._roster.join(member, session_id)
+            self._changed.set()
+            return place
+        refusal = self.refusal(choice)
         if refusal is not None:
             raise refusal
-        waiter: _Waiter[InstanceT] = _Waiter(session_id)
-        self._waiting.append(waiter)
-        self._changed.set()
+        waiter = self._roster.enter(variant, session_id)
+        self._settle()
         try:
             with trio.move_on_after(self._settings.wait_timeout):
                 await waiter.told.wait()
@@ -204,7 +162,8 @@ class Pool(Generic[InstanceT]):
             raise
         finally:
             if not waiter.told.is_set():
-                self._waiting.remove(waiter)
+                variant.line.remove(waiter)
+                self._settle()
         if waiter.place is not None:
             return waiter.place
         waited = self._settings.wait_timeout
@@ -212,35 +171,14 @@ class Pool(Generic[InstanceT]):
             f"no place came free in {waited:g} s", retry_after=RETRY_AFTER
         )
 
-    def _free(self) -> _Member[InstanceT] | None:
-        """Sessions are spread over the oldest, as many as are kept warm. Those beyond get what
-        the oldest cannot take: so they are the ones that empty, and can be stopped."""
-        ready = [member for member in self._members if member.ready]
-        kept = ready[: max(self._settings.warm, 1)]
-        return min(kept, key=lambda member: member.instance.sessions, default=None)
+    def _give_back(self, place: Place[InstanceT]) -> None:
+        self._roster.leave(place, trio.current_time())
+        self._settle()
 
-    def _join(self, member: _Member[InstanceT], session_id: str) -> _Place[InstanceT]:
-        place = _Place(member, session_id, member.instance.join(session_id))
-        member.idle_since = math.inf
+    def _settle(self) -> None:
+        """In the step in which something happens, so that no place is ever beside the line."""
+        self._roster.settle(trio.current_time())
         self._changed.set()
-        return place
-
-    def _give_back(self, place: _Place[InstanceT]) -> None:
-        place.member.instance.leave(place.session_id)
-        if not place.member.instance.sessions:
-            place.member.idle_since = trio.current_time()
-        self._hand_out()
-        self._changed.set()
-
-    def _hand_out(self) -> None:
-        """Give those in line what places there are."""
-        while self._waiting and (member := self._free()) is not None:
-            waiter = self._waiting.popleft()
-            try:
-                waiter.place = self._join(member, waiter.session_id)
-            except BackendUnavailable as exc:
-                waiter.refusal = exc
-            waiter.told.set()
 
     # --- instances --------------------------------------------------------------------------
 
@@ -252,119 +190,96 @@ class Pool(Generic[InstanceT]):
             RuntimeFailed: The runtime died.
         """
         for _ in range(self._settings.warm):
-            await self._start_one()
+            async with self._host.changing:
+                await self._start(self._roster.default)
 
     async def tend(self) -> None:
         """Start, replace and stop instances as needed; runs until cancelled."""
+        roster = self._roster
         while True:
             # Renewed before the look, so that what happens during it is looked at again.
             self._changed = trio.Event()
             now = trio.current_time()
-            self._backoff.forget(now)
-            if not self._backoff.failures:
-                self._problem = None
-            if self._lacking and now >= self._backoff.retry_at:
-                await self._try_one()
-            elif (member := self._surplus(now)) is not None:
-                await self._stop_one(member)
-            else:
-                with trio.move_on_at(self._due()):
+            roster.settle(now)
+            if roster.wanted(now) is None and roster.surplus(now) is None:
+                with trio.move_on_at(roster.due(now)):
                     await self._changed.wait()
+            else:
+                async with self._host.changing:
+                    await self._change()
 
-    @property
-    def _ready(self) -> int:
-        return sum(member.ready for member in self._members)
+    async def _change(self) -> None:
+        """Start or stop what is wanted now: it may be another, or none, than before others had
+        their turn."""
+        now = trio.current_time()
+        self._roster.settle(now)
+        if (variant := self._roster.wanted(now)) is not None:
+            await self._try(variant)
+        elif (member := self._roster.surplus(now)) is not None:
+            await self._stop(member)
 
-    @property
-    def _lacking(self) -> bool:
-        """Whether one more instance is wanted and may be had."""
-        wanted = self._ready < self._settings.warm or bool(self._waiting)
-        return wanted and len(self._members) < self.most
-
-    def _surplus(self, now: float) -> _Member[InstanceT] | None:
-        """The youngest instance that nobody has needed for long."""
-        if self._ready <= self._settings.warm:
-            return None
-        limit = self._settings.idle_stop
-        idle = (m for m in reversed(self._members) if m.ready and now >= m.idle_since + limit)
-        return next(idle, None)
-
-    def _due(self) -> float:
-        """When there is something to do, if nothing happens until then."""
-        due = [self._backoff.steady_at]
-        if self._lacking:
-            due.append(self._backoff.retry_at)
-        if self._ready > self._settings.warm:
-            limit = self._settings.idle_stop
-            due += [member.idle_since + limit for member in self._members if member.ready]
-        return min(due)
-
-    async def _try_one(self) -> None:
+    async def _try(self, variant: Variant[InstanceT]) -> None:
         try:
-            await self._start_one()
+            await self._start(variant)
         except RuntimeFailed as exc:
             # No fault of the dataflow: the host, once it runs again, lets it start.
             log.warning("an instance did not come up", error=str(exc))
         except BridgeError as exc:
-            self._failed(str(exc))
+            variant.failed(str(exc), trio.current_time())
             log.error(
                 "an instance did not come up",
                 error=str(exc),
                 node=exc.node if isinstance(exc, DataflowError) else None,
                 output=exc.log if isinstance(exc, DataflowError) else "",
-                failures=self._backoff.failures,
-                retry_in=round(self._backoff.retry_at - trio.current_time(), 1),
+                failures=variant.backoff.failures,
+                retry_in=round(variant.backoff.retry_at - trio.current_time(), 1),
+                **dict(variant.choice),
             )
         except Exception as exc:
             # A full disk, no more files or processes: those who are being served go on.
-            self._failed(f"it could not be started: {exc!r}")
+            variant.failed(f"it could not be started: {exc!r}", trio.current_time())
             log.exception("an instance did not come up")
 
-    async def _start_one(self) -> None:
-        async with self._host.changing:
-            member = _Member(self._make())
-            await self._nursery.start(self._run, member)
-            if member.ended.is_set():
-                self._failed("it broke as soon as it was warm")
-                return
-            member.warm_since = member.idle_since = trio.current_time()
-            self._backoff.started(member.warm_since)
-            self._hand_out()
+    async def _start(self, variant: Variant[InstanceT]) -> None:
+        member = Member(self._make(variant.choice), variant)
+        # Before its task runs: from now on it has its part of the budget.
+        self._roster.members.append(member)
+        await self._nursery.start(self._run, member)
+        now = trio.current_time()
+        if member.ended.is_set():
+            variant.failed("it broke as soon as it was warm", now)
+            return
+        self._roster.started(member, now)
+        self._stopped = False
+        self._settle()
 
-    async def _stop_one(self, member: _Member[InstanceT]) -> None:
-        async with self._host.changing:
-            # It may have been needed while others had the turn.
-            if self._surplus(trio.current_time()) is member:
-                log.info("an idle instance is stopped", dataflow=member.instance.name)
-                member.leaving = True
-                member.scope.cancel()
-                await member.ended.wait()
+    async def _stop(self, member: Member[InstanceT]) -> None:
+        log.info("an idle instance is stopped", dataflow=member.instance.name)
+        member.leaving = self._stopped = True
+        member.scope.cancel()
+        await member.ended.wait()
 
     async def _run(
         self,
-        member: _Member[InstanceT],
+        member: Member[InstanceT],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        self._members.append(member)
         try:
             with member.scope:
                 await member.instance.run(self._settings.startup_timeout, task_status)
         except Exception:
-            if member.warm_since is None:
+            if member.starting:
                 raise
             # What nobody thought of ends this instance alone.
             log.exception("an instance failed", dataflow=member.instance.name)
         finally:
-            self._members.remove(member)
+            self._roster.members.remove(member)
             member.ended.set()
             if member.warm_since is not None and not member.leaving:
-                self._broke(member.warm_since)
-            self._changed.set()
+                self._broke(member.variant, member.warm_since)
+            self._settle()
 
-    def _broke(self, warm_since: float) -> None:
-        if trio.current_time() - warm_since < STEADY:
-            self._failed("it broke soon after its start")
-
-    def _failed(self, problem: str) -> None:
-        self._problem = problem
-        self._backoff.failed(trio.current_time())
+    def _broke(self, variant: Variant[InstanceT], warm_since: float) -> None:
+        now = trio.current_time()
+        if now - warm_since < STEADY:
+            variant.failed("it broke soon after its start", now)

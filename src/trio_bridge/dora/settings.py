@@ -41,13 +41,15 @@ VALUE = re.compile(r"[\w.:+-]{1,64}")
 @frozen
 class DoraSettings:
     """Which dataflow answers, and how many of it. The numbers hold for each dataflow that has
-    none of its own; see `DataflowSettings`.
+    none of its own (see `DataflowSettings`), for all that it is started as together.
 
     Attributes:
         dataflow: The name of a dataflow that ships (`voice`, `echo`), or a path to a YAML file.
         sessions: Sessions that share one instance of the dataflow at most; 1: each has its own.
-        warm: Instances with a free place that are kept running. 0: they start on demand.
-        max_instances: Instances there may be; never fewer than `warm`.
+        warm: Instances with a free place that are kept running, of a template those with the
+            first values of the lists. 0: they start on demand.
+        max_instances: Instances there may be, whatever values they were started with; never
+            fewer than `warm`.
         idle_stop: Seconds that an instance beyond `warm` may be idle before it is stopped.
         wait_timeout: Seconds that a session waits for a place while one may come.
         startup_timeout: Seconds an instance may take from its start until a ping has come

@@ -1,47 +1,29 @@
-"""What one dataflow is started as: once for each choice of values of a session."""
+"""What a dataflow may be started as: one variant for each choice of values of a session."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
-from attrs import define, field
-
-from trio_bridge.dora.template import Values
 from trio_bridge.errors import DataflowError
 
-T = TypeVar("T")
+Choice: TypeAlias = tuple[tuple[str, str], ...]
+"""The values that make a difference, each with its name, in order: what a variant is known by.
+Empty for a dataflow that asks for none."""
 
 
-@define(eq=False)
-class Variants(Generic[T]):
-    """Makes a variant when the first session wishes for its values, and keeps it. There are no
-    more of them than choices from the lists, whatever clients send.
+def choose(allowed: Mapping[str, Sequence[str]], wishes: Mapping[str, str]) -> Choice:
+    """The choice for a session: of the values it wishes for, where they are allowed. There are
+    no more choices than the lists give, whatever clients send.
 
     Args:
         allowed: The names of values that make a difference → those allowed, the default first.
-        make: A variant, of a value for each name.
+        wishes: Names → what a session would like.
     """
-
-    _allowed: Mapping[str, Sequence[str]]
-    _make: Callable[[Values], T]
-    _made: dict[tuple[str, ...], T] = field(factory=dict, init=False)
-
-    def chosen(self, wishes: Mapping[str, str]) -> T:
-        """The variant for a session: of the values it wishes for, where they are allowed."""
-        values = {
-            name: wish if (wish := wishes.get(name, "")) in allowed else allowed[0]
-            for name, allowed in self._allowed.items()
-        }
-        key = tuple(values.values())
-        if key not in self._made:
-            self._made[key] = self._make(values)
-        return self._made[key]
-
-    @property
-    def made(self) -> tuple[T, ...]:
-        """All that there are, in the order in which they were first wished for."""
-        return tuple(self._made.values())
+    return tuple(
+        (name, wish if (wish := wishes.get(name, "")) in values else values[0])
+        for name, values in allowed.items()
+    )
 
 
 def allowed_for(
