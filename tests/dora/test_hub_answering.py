@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trio_bridge.dora.hub.answering import (
     FIRST_TEXT_PATIENCE,
+    PIECE_PATIENCE,
     SEGMENT_PATIENCE,
     SPEECH_PATIENCE,
     TEXT_PATIENCE,
@@ -81,6 +82,12 @@ class Stage:
         return [event for event in self.told if isinstance(event, ResponseFinished)]
 
     @property
+    def heard(self) -> float:
+        """Seconds of audio."""
+        audio = [event for event in self.told if isinstance(event, AudioDelta)]
+        return sum(len(event.samples) / event.sample_rate for event in audio)
+
+    @property
     def words(self) -> str:
         return "".join(e.text for e in self.told if isinstance(e, AudioDelta | TextDelta))
 
@@ -107,6 +114,68 @@ def test_an_answer_ends_when_its_last_sentence_is_spoken() -> None:
     assert stage.ends == [ResponseFinished("r")]
     assert stage.words == "One. Two."
     assert stage.count("spoken") == 2
+    assert stage.answering.deadline == math.inf
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_the_end_of_a_sentence_may_overtake_its_audio(numbered: bool) -> None:
+    """It is waited for, and so is that of a response that has been cancelled."""
+    stage = Stage()
+    answered(stage, "One.", "Two.")
+    for _ in range(2):
+        number = stage.sentence if numbered else None
+        stage.hear("segment_complete", "completed", number)
+        stage.wait(SPEECH_PATIENCE - 0.1)
+        assert not stage.ends
+        stage.audio(number)
+    assert stage.ends == [ResponseFinished("r")]
+    assert stage.words == "One. Two."
+    assert stage.heard == pytest.approx(0.2)
+    answered(stage, "Three.")
+    number = stage.sentence if numbered else None
+    stage.hear("segment_complete", "completed", number)
+    stage.answering.cancel("r")
+    answered(stage, "Four.")
+    stage.hear("segment_complete", "completed", stage.sentence if numbered else None)
+    stage.audio(number)
+    assert stage.heard == pytest.approx(0.2)
+    stage.audio(stage.sentence if numbered else None)
+    assert stage.heard == pytest.approx(0.3)
+    assert len(stage.ends) == 2
+    assert stage.answering.deadline == math.inf
+
+
+def test_a_spoken_sentence_without_audio_is_given_up() -> None:
+    stage = Stage()
+    answered(stage, "One.")
+    stage.hear("segment_complete", "completed", stage.sentence)
+    stage.wait(SPEECH_PATIENCE)
+    (end,) = stage.ends
+    assert end.failure is not None
+    assert end.failure.code == "voice_silent"
+
+
+def test_the_last_piece_of_a_sentence_may_come_after_its_end() -> None:
+    """The sentence after it need not wait for that, the end of the response does."""
+    stage = Stage()
+    answered(stage, "One.", "Two.")
+    first = stage.sentence
+    stage.audio(first)
+    stage.audio(first)
+    stage.hear("segment_complete", "completed", first)
+    second = stage.sentence
+    assert second != first
+    stage.audio(first)
+    stage.audio(second)
+    stage.hear("segment_complete", "completed", second)
+    stage.wait(PIECE_PATIENCE - 0.1)
+    stage.audio(second)
+    stage.wait(PIECE_PATIENCE - 0.1)
+    assert not stage.ends
+    stage.wait(0.1)
+    assert stage.ends == [ResponseFinished("r")]
+    assert stage.words == "One. Two."
+    assert stage.heard == pytest.approx(0.5)
     assert stage.answering.deadline == math.inf
 
 
@@ -183,6 +252,7 @@ def test_a_cancelled_answer_goes_no_further() -> None:
     stage.hear("segment_complete", "completed")
     stage.audio(stage.sentence)
     stage.hear("segment_complete", "completed", stage.sentence)
+    stage.wait(PIECE_PATIENCE)
     assert stage.words == "New."
     assert stage.ends == [ResponseFinished("new")]
     assert stage.count("control") == 1

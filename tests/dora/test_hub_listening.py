@@ -25,14 +25,14 @@ class Stage:
     def __attrs_post_init__(self) -> None:
         self.listening = Listening(count(1), self.sent.append, self.told.append)
 
-    def hear(self, port: str, now: float = 0.0) -> None:
-        self.listening.receive(Message(port), now)
+    def hear(self, port: str, now: float = 0.0, **metadata: int) -> None:
+        self.listening.receive(Message(port, metadata=metadata), now)
 
-    def segment(self, now: float = 0.0) -> int:
+    def segment(self, now: float = 0.0, question: int = 123456) -> int:
         message = Message(
             "audio_segment",
             samples=np.ones(1600, np.float32),
-            metadata={"question_id": 123456, "sample_rate": 16_000},
+            metadata={"question_id": question, "sample_rate": 16_000},
         )
         self.listening.receive(message, now)
         number = self.sent[-1].number
@@ -95,6 +95,34 @@ def test_a_segment_may_come_after_the_end_of_its_question() -> None:
     stage.hear("question_ended", 3.0)
     stage.listening.tick(3.0 + SEGMENT_PATIENCE)
     assert [t.text for t in stage.finals] == ["Late.", ""]
+
+
+def test_the_last_segment_may_come_after_all_else_is_understood() -> None:
+    """The monitor has said how many there are; more words than that are not waited for."""
+    stage = Stage()
+    stage.hear("speech_started")
+    stage.hear("speech_ended")
+    stage.understood(stage.segment(), "Once.")
+    stage.hear("speech_started")
+    stage.hear("speech_ended", 0.9)
+    stage.hear("question_ended", 1.0)
+    stage.listening.tick(1.4)
+    assert not stage.finals
+    stage.understood(stage.segment(1.5), "Twice.", 1.6)
+    assert [t.text for t in stage.finals] == ["Once. Twice."]
+    assert stage.listening.deadline == math.inf
+
+
+def test_a_late_segment_is_not_the_next_questions() -> None:
+    stage = Stage()
+    stage.hear("speech_started", question_id=7)
+    stage.hear("question_ended", 1.0)
+    stage.hear("speech_started", 1.2, question_id=8)
+    first, second = stage.segment(1.3, 7), stage.segment(1.6, 8)
+    stage.understood(second, "Two.", 1.7)
+    stage.understood(first, "One.", 1.8)
+    stage.hear("question_ended", 2.0)
+    assert [t.text for t in stage.finals] == ["One.", "Two."]
 
 
 def test_a_recogniser_that_fails_is_told() -> None:

@@ -69,8 +69,8 @@ async def answered(client: Client) -> None:
 async def test_the_only_instance_breaks(
     tmp_path: Path, dataflow: str, node: str, how: signal.Signals
 ) -> None:
-    """Its sessions get an error and a close; from then on it takes at most 5 s until somebody
-    is served again; and of the broken instance nothing is left."""
+    """Its sessions get an error and a close; who comes then waits for the next instance and is
+    served; and of the broken one nothing is left. How soon is measured by `tests.faults`."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     settings = {"TMPDIR": str(temporary), "TRIO_BRIDGE_DORA_MAX_INSTANCES": "1"}
@@ -106,7 +106,6 @@ async def test_the_only_instance_breaks(
             in_all = trio.current_time() - killed_at
             await answered(client)
         print(f"{dataflow}, {how.name}: {seconds:.2f} s, {in_all:.2f} s in all")  # noqa: T201
-        assert seconds < 5
         await wait_until(lambda: not any(is_running(each) for each in before))
         assert sorted(map(command, nodes(server))) == programs
         await wait_until(lambda: not orphans(server, segments))

@@ -7,7 +7,9 @@ more than a sentence.
 
 Nodes of the hub stop late or never, skip sentences, and forget to say that they are done. A
 response ends when its text is over and each of its sentences is: spoken, skipped, or waited for
-long enough. Audio alone ends nothing.
+long enough. Audio alone ends nothing; nor does the voice's word that a sentence is spoken end
+it before its audio is here. Dora carries large messages by another way than small ones, so that
+the word may come first, by a third of a second where all cores are busy.
 """
 
 from __future__ import annotations
@@ -36,12 +38,17 @@ TEXT_PATIENCE = 5.0
 """Seconds between two pieces of an answer. One that is silent for longer is taken to be over:
 some nodes never say so."""
 
-SEGMENT_PATIENCE = 2.0
+SEGMENT_PATIENCE = 5.0
 """Seconds that the segmenter may keep text back after the last of it, or after its last
 sentence was spoken. It holds sentences and splits; it computes nothing."""
 
 SPEECH_PATIENCE = 20.0
-"""Seconds that a sentence may take until its first audio, or until more of it."""
+"""Seconds that a sentence may take until its first audio, or until more of it; and its first
+audio after it was said to be spoken."""
+
+PIECE_PATIENCE = 2.0
+"""Seconds that a response is kept open for a sentence's last piece of audio after its end. Only
+for a voice that speaks in pieces: of any other the one piece is all."""
 
 OVER = frozenset({"ended", "cancelled", "error"})
 """What `session_status` says with the last piece of an answer."""
@@ -68,6 +75,8 @@ class _Answer:
     said: str = ""
     """The sentence that came last."""
     spoken: float = 0.0
+    open_until: float = -math.inf
+    """Until then audio of its last sentence may still be on its way."""
     credit: float = 0.0
     failure: Failure | None = None
 
@@ -78,6 +87,10 @@ class _Sentence:
     answer: _Answer
     text: str
     deadline: float
+    pieces: int = 0
+    """Messages of audio that have come."""
+    completed: bool = False
+    """The voice says so; its audio may still be on its way."""
 
 
 @define
@@ -101,6 +114,10 @@ class Answering:
     Cancelled ones stay until it is through with them."""
     _speaking: deque[_Sentence] = field(factory=deque, init=False)
     """What the voice was given and is not through with, in order."""
+    _spoken_of: dict[int, _Sentence] = field(factory=dict, init=False)
+    """Sentences that are over, of responses that are not, by number."""
+    _in_pieces: bool = field(default=False, init=False)
+    """The voice has given a sentence in more than one message."""
     _skipped: bool = field(default=False, init=False)
 
     def begin(self) -> None:
@@ -141,6 +158,7 @@ class Answering:
             return
         answer.cancelled = True
         answer.sentences.clear()
+        self._forget_spoken(answer)
         if self._asked and self._asked[0] is answer:
             self._control("cancel")
         if not any(other.speaks for other in self._answers.values()):
@@ -187,7 +205,7 @@ class Answering:
             self._text_over(self._asked[0], "", now)
         for answer in [each for each in self._answers.values() if now >= each.deadline]:
             answer.all_segmented = True
-            self._advance(answer)
+            self._advance(answer, now)
 
     # --- text -------------------------------------------------------------------------------
 
@@ -241,7 +259,7 @@ class Answering:
         elif answer.speaks and not flushed:
             self._write(answer, "", "ended")
         self._await_segments(answer, now)
-        self._advance(answer)
+        self._advance(answer, now)
 
     # --- sentences --------------------------------------------------------------------------
 
@@ -264,7 +282,7 @@ class Answering:
             self._tell_spoken("skipped")
         self._await_segments(answer, now)
         self._speak_next(now)
-        self._advance(answer)
+        self._advance(answer, now)
 
     def _await_segments(self, answer: _Answer, now: float) -> None:
         busy = answer.sentences or any(s.answer is answer for s in self._speaking)
@@ -286,18 +304,41 @@ class Answering:
                 return
 
     def _sentence_of(self, message: Message) -> _Sentence | None:
-        if message.number is None:
-            return self._speaking[0] if self._speaking else None
-        return next((s for s in self._speaking if s.number == message.number), None)
+        """Whose audio or end it is; without a number, that of the oldest that lacks it."""
+        number, end = message.number, message.port == "segment_complete"
+        if number is not None:
+            return next((s for s in self._speaking if s.number == number), None)
+        return next((s for s in self._speaking if not (end and s.completed)), None)
 
     def _speech(self, message: Message, now: float) -> None:
         sentence = self._sentence_of(message)
+        if sentence is None and message.number is not None:
+            sentence = self._spoken_of.get(message.number)
         if sentence is None or message.samples is None:
             return
         sentence.deadline = now + SPEECH_PATIENCE
         answer = sentence.answer
-        if answer.cancelled or not len(message.samples):
+        if not len(message.samples):
             return
+        sentence.pieces += 1
+        self._in_pieces = self._in_pieces or sentence.pieces > 1
+        if not answer.cancelled:
+            self._tell_speech(sentence, message)
+        if sentence.completed:
+            # It was behind the end of its sentence, and more of it may be.
+            self._await_pieces(answer, now)
+            if sentence in self._speaking:
+                self._sentence_over(sentence, now)
+            else:
+                self._advance(answer, now)
+
+    def _await_pieces(self, answer: _Answer, now: float) -> None:
+        if self._in_pieces:
+            answer.open_until = now + PIECE_PATIENCE
+
+    def _tell_speech(self, sentence: _Sentence, message: Message) -> None:
+        answer = sentence.answer
+        assert message.samples is not None  # noqa: S101  its caller has looked
         answer.spoken += len(message.samples) / message.sample_rate
         self._tell(
             AudioDelta(
@@ -321,6 +362,12 @@ class Answering:
         if message.text == "error":
             words = message.error or "the voice gave no reason"
             sentence.answer.failure = Failure("voice_failed", words)
+        elif message.text == "completed":
+            sentence.completed = True
+            if not sentence.pieces:
+                sentence.deadline = now + SPEECH_PATIENCE
+                return
+            self._await_pieces(sentence.answer, now)
         self._sentence_over(sentence, now)
 
     def _sentence_over(self, sentence: _Sentence, now: float) -> None:
@@ -330,14 +377,16 @@ class Answering:
             if sentence.text:
                 # It was not spoken, but the answer says it.
                 self._tell(TextDelta(answer.response_id, sentence.text))
+            if sentence.completed:
+                self._spoken_of[sentence.number] = sentence
             self._tell_spoken("completed")
             self._await_segments(answer, now)
         self._speak_next(now)
-        self._advance(answer)
+        self._advance(answer, now)
 
     # --- the end ----------------------------------------------------------------------------
 
-    def _advance(self, answer: _Answer) -> None:
+    def _advance(self, answer: _Answer, now: float) -> None:
         """End a response that has nothing to wait for."""
         if answer.cancelled or not answer.text_over:
             return
@@ -346,7 +395,11 @@ class Answering:
         whole = answer.all_segmented or answer.segmented >= answer.written
         if answer.speaks and answer.begun and not whole:
             return
+        if now < answer.open_until:
+            answer.deadline = answer.open_until
+            return
         del self._answers[answer.response_id]
+        self._forget_spoken(answer)
         if answer.speaks and answer.written and not answer.segmented and not answer.failure:
             answer.failure = Failure("segmenter_silent", "the segmenter gave no sentence")
         answer.cancelled = True  # whatever still comes for it is late
@@ -360,6 +413,10 @@ class Answering:
         else:
             finished = ResponseFinished(answer.response_id)
         self._tell(finished)
+
+    def _forget_spoken(self, answer: _Answer) -> None:
+        over = self._spoken_of.items()
+        self._spoken_of = {n: sentence for n, sentence in over if sentence.answer is not answer}
 
     # --- words to the nodes -----------------------------------------------------------------
 

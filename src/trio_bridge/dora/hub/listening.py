@@ -29,9 +29,10 @@ from trio_bridge.messages import (
 PADDING_MS = 300
 """Speech has begun this long before the monitor says so: it wants to be sure."""
 
-SEGMENT_PATIENCE = 0.3
-"""Seconds that a segment may come after the end of its question: Dora does not order two
-outputs of a node against each other."""
+SEGMENT_PATIENCE = 2.0
+"""Seconds that a segment may come after the end of its question. Dora does not order two
+outputs of a node against each other: segments are large and go another way than the word that
+there is one, a third of a second slower where all cores are busy."""
 
 TRANSCRIPT_PATIENCE = 5.0
 """Seconds to wait for transcripts of a question that has ended. Whatever is not there then was
@@ -51,7 +52,12 @@ large message Dora would complain."""
 class _Utterance:
     name: str
     item_id: str | None = None
+    question: int | None = None
+    """The monitor's number for it; not all monitors give one from the start."""
     segments: list[int] = field(factory=list)
+    pauses: int = 0
+    """How often the monitor said that speech has ended. There is a segment for each, and may be
+    more: not all monitors say so."""
     texts: dict[int, str] = field(factory=dict)
     failure: Failure | None = None
     deadline: float = math.inf
@@ -62,6 +68,11 @@ class _Utterance:
 
     @property
     def complete(self) -> bool:
+        return self.recognised and len(self.segments) >= self.pauses
+
+    @property
+    def recognised(self) -> bool:
+        """All segments that are there have transcripts."""
         return bool(self.segments) and len(self.texts) == len(self.segments)
 
     @property
@@ -146,7 +157,10 @@ class Listening:
         """Take what monitor or recogniser say."""
         match message.port:
             case "speech_started":
-                self._started()
+                self._started(message)
+            case "speech_ended":
+                if self._speaking is not None:
+                    self._speaking.pauses += 1
             case "audio_segment":
                 self._segment(message)
             case "question_ended":
@@ -164,18 +178,21 @@ class Listening:
         for utterance in [each for each in self._open if now >= each.deadline]:
             self._finish(utterance)
 
-    def _started(self) -> None:
+    def _started(self, message: Message) -> None:
         # A pause within a question ends speech and starts it again.
         if self._detecting and self._speaking is None:
-            self._speaking = _Utterance(f"hub-{next(self._numbers)}")
+            name = f"hub-{next(self._numbers)}"
+            self._speaking = _Utterance(name, question=message.number)
             self._open.append(self._speaking)
             started = max(0, self._clock_ms - PADDING_MS)
             self._tell(SpeechStarted(self._speaking.name, started))
 
     def _segment(self, message: Message) -> None:
-        utterance = self._speaking or next(
-            (u for u in reversed(self._open) if u.item_id is None), None
-        )
+        # The next question may have begun before the last segment of this one is here.
+        number = message.number
+        named = (u for u in self._open if number is not None and u.question == number)
+        others = (u for u in reversed(self._open) if u.item_id is None)
+        utterance = next(named, None) or self._speaking or next(others, None)
         if utterance is not None and message.samples is not None:
             self._recognise(utterance, message.samples, message.sample_rate)
 
@@ -185,8 +202,8 @@ class Listening:
             return
         self._forget_heard()
         self._tell(SpeechStopped(utterance.name, self._clock_ms))
-        patience = TRANSCRIPT_PATIENCE if utterance.segments else SEGMENT_PATIENCE
-        utterance.deadline = now + patience
+        waiting = bool(utterance.segments) and not utterance.recognised
+        utterance.deadline = now + (TRANSCRIPT_PATIENCE if waiting else SEGMENT_PATIENCE)
         if utterance.complete:
             self._finish(utterance)
 
