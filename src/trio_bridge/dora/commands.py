@@ -18,8 +18,9 @@ from attrs import frozen
 from trio_bridge.dora.lifetime import GENTLY
 from trio_bridge.errors import DataflowError, RuntimeFailed
 
-START_TIMEOUT = 10.0
-"""Seconds until a daemon has reported to its coordinator; 0.3 s is usual."""
+START_TIMEOUT = 30.0
+"""Seconds for a start, and until a daemon has reported to its coordinator: 0.3 s is usual, and
+on a machine whose cores are all busy it is many times as long, for it begins gently."""
 
 COMMAND_TIMEOUT = 10.0
 """Seconds for one `dora` command; the slowest, a stop that has to kill, takes 1.6 s."""
@@ -82,7 +83,7 @@ class Commands:
         command = ("start", str(descriptor), "--detach", "--name", name)
         with trio.move_on_after(START_TIMEOUT):
             while True:
-                done = await self.run(*command, gently=True)
+                done = await self.run(*command, gently=True, patience=START_TIMEOUT)
                 # The daemon listens for nodes before it has reported to the coordinator.
                 if "daemon connections" not in done.stderr:
                     break
@@ -114,10 +115,12 @@ class Commands:
         rows: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
         return [str(row["name"]) for row in rows if row.get("status") not in _OVER]
 
-    async def run(self, *args: str, gently: bool = False) -> subprocess.CompletedProcess[str]:
+    async def run(
+        self, *args: str, gently: bool = False, patience: float = COMMAND_TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
         """Run the program; one that takes too long has a negative return code."""
         command = [*(GENTLY if gently else ()), self.program, *args]
-        with trio.move_on_after(COMMAND_TIMEOUT):
+        with trio.move_on_after(patience):
             done = await trio.run_process(
                 command,
                 capture_stdout=True,
@@ -129,7 +132,7 @@ class Commands:
             out, err = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
             return subprocess.CompletedProcess(command, done.returncode, out, err)
         return subprocess.CompletedProcess(
-            command, -1, "", f"[ERROR]\n`dora {args[0]}` took longer than {COMMAND_TIMEOUT} s"
+            command, -1, "", f"[ERROR]\n`dora {args[0]}` took longer than {patience:g} s"
         )
 
 
