@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 import trio
 from attrs import define, field
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -510,7 +510,6 @@ RUSH = st.lists(
 """What happens at one moment, before anybody has heard of any of it."""
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     sessions=st.integers(1, 3),
     warm=st.integers(0, 2),
@@ -573,7 +572,6 @@ def test_what_happens_at_one_moment_loses_no_place(
     trio.run(live, clock=MockClock(autojump_threshold=0))
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     sessions=st.integers(1, 3),
     warm=st.integers(0, 2),
