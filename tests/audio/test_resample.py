@@ -94,7 +94,7 @@ def residue(samples: Float32, rate: int, frequency: float) -> Float64:
 
 
 @pytest.mark.parametrize("pair", PAIRS + OTHER_PAIRS[:-1], ids=lambda p: f"{p[0]}-{p[1]}")
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     total=st.integers(0, 3_000),
     cuts=st.lists(st.integers(0, 3_000), max_size=30),

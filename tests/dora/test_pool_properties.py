@@ -82,7 +82,7 @@ def has_place(house: House, choice: Choice) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     variants=st.integers(1, 3),
     sessions=st.integers(1, 3),
@@ -142,7 +142,7 @@ def test_what_happens_at_one_moment_loses_no_place(
     trio.run(live, clock=MockClock(autojump_threshold=0))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     variants=st.integers(1, 3),
     sessions=st.integers(1, 3),

@@ -121,7 +121,7 @@ def test_the_padding_never_reaches_into_an_earlier_utterance() -> None:
     assert (event, utterance_id, start) == ("started", "u2", stop)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 4000), min_size=1, max_size=20))
 def test_any_chunking_is_heard_alike(chunks: list[int]) -> None:
     samples = speech()
@@ -139,7 +139,7 @@ def test_any_chunking_is_heard_alike(chunks: list[int]) -> None:
     assert np.array_equal(cut.heard("u1"), whole.heard("u1"))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=12))
 def test_push_to_talk_hears_every_sample_once(sizes: list[int]) -> None:
     """Commits anywhere, even within a frame, split the audio without loss or doubling."""

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
@@ -226,7 +226,7 @@ async def _settle():
         await wait_all_tasks_blocked()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(
     st.lists(st.text("ab. ,!\n", min_size=1, max_size=60), min_size=1, max_size=4),
     st.lists(st.floats(0, 2) | st.just(math.nan), max_size=5),

@@ -156,7 +156,7 @@ def test_a_stop_waits_for_what_the_words_ask() -> None:
     assert stops[1.0] < stops[0.5] < stops[0.0]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from([0.2, 0.4, 0.5, 0.9]), min_size=1, max_size=5))
 def test_edges_alternate_whatever_is_configured(thresholds: list[float]) -> None:
     """Settings that change in the middle of speech never lose a stop or double a start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.realtime import SessionUpdatedEvent
 from pydantic import TypeAdapter
@@ -612,7 +612,6 @@ _sessions = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)  # the first validation builds the validator
 @given(st.lists(_sessions, max_size=3))
 def test_whatever_is_accepted_is_shown_as_the_protocol_has_it(
     updates: list[dict[str, Any]],

@@ -408,4 +408,4 @@ class Session(RuleBasedStateMachine):
 
 
 TestSession = Session.TestCase
-TestSession.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestSession.settings = settings(max_examples=80, stateful_step_count=50)

@@ -474,7 +474,7 @@ def _server_events(draw: st.DrawFn) -> events.ServerEvent:
     return event
 
 
-@settings(deadline=None, max_examples=300)  # the first validation builds the validator
+@settings(max_examples=300)
 @given(_server_events())
 def test_every_event_is_what_the_published_types_expect(event: events.ServerEvent) -> None:
     """`type` and `event_id` first, all required fields there, nothing of another type."""

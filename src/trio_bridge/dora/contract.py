@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from attrs import field, frozen
-from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
+# Not `NDArray[np.float32]`: columns are read off these types when the program runs, and what
+# `NDArray` is then depends on numpy's version.
+Float32 = np.ndarray[tuple[Any, ...], np.dtype[np.float32]]
 
 SAMPLE_RATE = 16_000
 """Rate of the audio on `listen` and `segment`, in Hz."""
