@@ -147,6 +147,31 @@ async def test_a_session_that_waits_for_a_place_does_not_delay_the_drain():
     assert caught.value.reason.code == 1001
 
 
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+async def test_a_connection_from_before_gets_no_session_of_a_stopping_server():
+    """It came through the door already; its request comes while others are drained."""
+    async with open_bridge(SETTINGS, backend=InProcessBackend(idle)) as bridge:
+        silent = await trio.open_tcp_stream(*bridge.address)
+        await silent.send_all(UPGRADE)
+        assert (await silent.receive_some()).startswith(b"HTTP/1.1 101")
+        late = await trio.open_tcp_stream(*bridge.address)
+        await trio.sleep(0.05)
+        bridge.shutdown()
+        await trio.sleep(0.05)
+        await late.send_all(UPGRADE)
+        answer = await late.receive_some()
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 5" in answer.lower()
+        await silent.aclose()
+        await late.aclose()
+
+
 async def test_the_model_is_echoed(bridge):
     async with connect(bridge, "/v1/realtime?model=gpt-realtime-2.1") as ws:
         assert (await hello(ws))["model"] == "gpt-realtime-2.1"

@@ -37,7 +37,7 @@ from trio_bridge.messages import (
 from trio_bridge.mooring import READ_AHEAD
 from trio_bridge.realtime.config import SessionConfig
 from trio_bridge.realtime.engine import RealtimeEngine
-from trio_bridge.session import Session, SessionLimits
+from trio_bridge.session import MIC_COMMANDS, Session, SessionLimits
 from trio_bridge.transport import MemoryTransport, memory_transport_pair
 
 Commands = trio.MemoryReceiveChannel[Command]
@@ -469,6 +469,35 @@ async def test_a_burst_is_held_back_not_refused(autojump_clock: MockClock) -> No
         for _ in range(2000):
             await peer.until("input_audio_buffer.cleared")
             await trio.sleep(0.001)
+        await peer.transport.close()
+
+
+async def test_much_audio_may_be_heard_again_at_once(autojump_clock: MockClock) -> None:
+    """An item with audio of its own has all appends that are not committed heard again."""
+    heard = 0
+
+    async def listening(commands: Commands, emit: Emit) -> None:
+        nonlocal heard
+        async for command in commands:
+            heard += isinstance(command, InputAudio) and command.samples.size
+
+    session = make_session(listening)
+    peer = Peer(session)
+    frame, appends = base64.b64encode(bytes(960)).decode(), 3 * MIC_COMMANDS
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        by_hand = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+        await peer.send("session.update", session=by_hand)
+        for _ in range(appends):
+            await peer.send("input_audio_buffer.append", audio=frame)
+        content = [{"type": "input_audio", "audio": base64.b64encode(bytes(48_000)).decode()}]
+        item = {"type": "message", "role": "user", "content": content}
+        await peer.send("conversation.item.create", item=item)
+        await peer.until("conversation.item.done")
+        await peer.send("input_audio_buffer.clear")
+        await peer.until("input_audio_buffer.cleared")
+        await trio.sleep(1)
+        assert heard == pytest.approx(16_000 * (2 * appends * 0.02 + 1.0), abs=10)
         await peer.transport.close()
 
 

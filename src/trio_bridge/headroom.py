@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 @define(eq=False)
 class Headroom(Generic[T]):
-    """The sending end of a memory channel of one sender, and the room that is left in it.
+    """The sending end of a memory channel, and the room that is left in it. All that is sent
+    goes through here.
 
     Args:
         channel: Has places for more than `limit`.

@@ -50,6 +50,10 @@ BACKLOG = 512
 SPEECH_RATES = (16_000, 22_050, 32_000)
 """Hz: what synthesisers usually speak at. Any other rate works as well."""
 
+SHUTDOWN_RETRY_AFTER = 5.0
+"""Seconds after which whom a stopping server refuses may ask again: by then another has its
+address, or the balancer knows."""
+
 STOP_TIMEOUT = 2.0
 """Seconds the backend may take to stop once the sessions are gone."""
 
@@ -140,6 +144,9 @@ class Bridge:
         session = Session(session_id, engine, backend, limits, codec=codec)
         session.attach(transport)
         self._sessions[session_id] = session
+        if self._shutdown.is_set():
+            # Admitted just before; those that are told to end have been told already.
+            session.end(GOING_AWAY)
         self._handlers.start_soon(self._run_session, session)
         return session
 
@@ -163,6 +170,9 @@ class Bridge:
 
     def admit(self, request: HttpRequest) -> HttpResponse | None:
         """Refuse a WebSocket before its upgrade, or let it pass (None)."""
+        if self._shutdown.is_set():
+            # A connection that was accepted before: whoever asks again is served elsewhere.
+            return _unavailable("the server is stopping", SHUTDOWN_RETRY_AFTER)
         refusal = self._origins.refusal(request)
         if refusal is not None:
             return refusal
@@ -182,14 +192,8 @@ class Bridge:
         unavailable = self._models.backend_for(asked.model, asked.wishes).refusal()
         if unavailable is None:
             return None
-        seconds = max(math.ceil(unavailable.retry_after), 1)
         log.warning("session refused", model=asked.model, reason=str(unavailable))
-        return error_response(
-            503,
-            f"No session can be had now: {unavailable}.",
-            code="no_capacity",
-            headers=(("retry-after", str(seconds)),),
-        )
+        return _unavailable(str(unavailable), unavailable.retry_after)
 
     async def http(self, request: HttpRequest) -> HttpResponse:
         """Answer a plain HTTP request."""
@@ -232,6 +236,15 @@ class Bridge:
             session.end(GOING_AWAY)
         while self._sessions:
             await self._empty.park()
+
+
+def _unavailable(why: str, retry_after: float) -> HttpResponse:
+    return error_response(
+        503,
+        f"No session can be had now: {why}.",
+        code="no_capacity",
+        headers=(("retry-after", str(max(math.ceil(retry_after), 1))),),
+    )
 
 
 async def _house(

@@ -63,7 +63,8 @@ MIC_COMMANDS = 64
 of the loop, little enough that TCP soon tells a client that outruns it."""
 
 MIC_PAUSE = MIC_COMMANDS // 2
-"""With fewer commands waiting a step's own fit without a look: a step holds a few."""
+"""With fewer commands waiting those of nearly all steps fit without a look. The step that has
+the input heard again holds one for each append."""
 
 MESSAGES_IN_A_ROW = 32
 """Messages sent without letting others run: about a millisecond of work."""
@@ -231,22 +232,27 @@ class Session:
             await self._listen(mic, started)
             while True:
                 line = await self._attached()
-                frame: str | bytes | None = None
+                waiting: str | bytes | Step | None = None
                 with trio.CancelScope() as line.receiving:
                     try:
-                        frame = await self._receive(line.transport, mic)
+                        waiting = await self._receive(line.transport, mic)
                     except TransportClosed as exc:
                         log.debug("transport lost", session_id=self.id, why=str(exc))
                         self._mooring.drop(line)
-                if frame is not None:
-                    # Outside the scope: a frame that was received is not lost to a detach.
+                # Outside the scope: what was received is not lost to a detach.
+                if isinstance(waiting, Step):
+                    await self._listen(mic, waiting)
+                elif waiting is not None:
                     await self._room()
-                    step = self._take(frame)
+                    step = self._take(waiting)
                     self._hand_on(step)
                     await self._listen(mic, step)
 
-    async def _receive(self, transport: Transport, mic: Headroom[ListenCommand]) -> str | bytes:
-        """Take frames as long as nothing has to wait; returns the first that has to."""
+    async def _receive(
+        self, transport: Transport, mic: Headroom[ListenCommand]
+    ) -> str | bytes | Step:
+        """Take frames as long as nothing has to wait; returns the first that has to, or the
+        step of one that was handed on but for its listen commands."""
         early = self._ahead.read
         while True:
             frame = early.popleft() if early else await transport.receive()
@@ -254,6 +260,8 @@ class Session:
                 return frame
             step = self._take(frame)
             self._hand_on(step)
+            if len(step.commands) > MIC_COMMANDS - MIC_PAUSE:
+                return step
             for command in step.commands:
                 if isinstance(command, ListenCommand):
                     mic.send_nowait(command)

@@ -91,7 +91,7 @@ class StreamResampler:
             ValueError: It is not one-dimensional, or holds an infinity or a NaN. Nothing of
                 it was taken then.
         """
-        _checked(samples)
+        _check(samples)
         return self._stream.process(samples) if self._stream else samples.copy()
 
     def flush(self) -> Float32:
@@ -200,7 +200,7 @@ def _rate(rate: int) -> int:
     return rate
 
 
-def _checked(samples: Float32) -> None:
+def _check(samples: Float32) -> None:
     dtype = getattr(samples, "dtype", None)
     if dtype != FLOAT32:
         raise TypeError(f"samples are a float32 array, not {dtype or type(samples).__name__}")

@@ -2,7 +2,7 @@
 
 Dora's Python node is not made for an event loop. One thread calls `next()` and nothing else
 (every other way of reading it either freezes the interpreter or raises); what it reads is
-decoded there and handed to the Trio loop. Sending takes about 50 µs and happens on the Trio
+decoded there and handed to the Trio loop. Sending takes about 0.1 ms and happens on the Trio
 thread, so that it keeps the order in which the program spoke.
 """
 

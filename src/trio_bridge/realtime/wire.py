@@ -131,6 +131,7 @@ class Codec:
 
 def _ga_event(event: Json) -> Json:
     """An event without what only the engine and the beta dialect know."""
+    # Nearly all events have neither, and this look at them costs a quarter of the other.
     if "session" not in event and "response" not in event:
         return event
     for name in _temperate(event):
