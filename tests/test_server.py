@@ -1,6 +1,7 @@
 """The server as a whole, in this process, with backends in plain Python."""
 
 import random
+import socket
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
@@ -8,6 +9,7 @@ import httpx2
 import orjson
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
 from openai import BadRequestError, OpenAI
 from trio_websocket import ConnectionClosed, wrap_client_stream
@@ -68,13 +70,20 @@ async def ask(bridge, method, path, **more):
     return await trio.to_thread.run_sync(request)
 
 
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
 class Full(InProcessBackend):
     """It has no place, and says so beforehand or only when it is asked for one."""
 
     foreseen = True
     places = 0
 
-    def refusal(self):
+    def refusal(self, ahead=0):
         if self.foreseen:
             return BackendUnavailable("all places are taken", retry_after=2.5)
         return None
@@ -126,6 +135,40 @@ async def test_who_gets_no_place_after_the_upgrade_is_told_so(full):
     assert caught.value.reason.code == 1013
 
 
+class Two(InProcessBackend):
+    """It has two places."""
+
+    taken = 0
+
+    def refusal(self, ahead=0):
+        if self.taken + ahead < 2:
+            return None
+        return BackendUnavailable("all places are taken", retry_after=5)
+
+    @asynccontextmanager
+    async def session(self, session_id):
+        if refusal := self.refusal():
+            raise refusal
+        self.taken += 1
+        async with super().session(session_id) as line:
+            yield line
+
+
+async def test_of_many_at_once_those_without_a_place_are_refused_before_the_upgrade():
+    """Whoever comes first, none is let in and then sent away."""
+    async with open_bridge(SETTINGS, backend=Two(idle)) as bridge:
+        sockets = [socket.create_connection(bridge.address) for _ in range(8)]
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        # Without a turn of the loop between them: the server meets all of them in one.
+        for each in sockets:
+            each.sendall(UPGRADE)
+        streams = [trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in sockets]
+        answers = [(await stream.receive_some())[:12] for stream in streams]
+        assert sorted(answers) == [b"HTTP/1.1 101"] * 2 + [b"HTTP/1.1 503"] * 6
+        for stream in streams:
+            await stream.aclose()
+
+
 class Slow(InProcessBackend):
     """Its places come when nobody waits any more."""
 
@@ -145,13 +188,6 @@ async def test_a_session_that_waits_for_a_place_does_not_delay_the_drain():
         assert trio.current_time() - began < 1
     assert caught.value.reason is not None
     assert caught.value.reason.code == 1001
-
-
-UPGRADE = (
-    b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 
 
 async def test_a_connection_from_before_gets_no_session_of_a_stopping_server():

@@ -59,8 +59,12 @@ class Backend(Protocol):
         """Who answers a session with these wishes (`dora.settings.SESSION_VALUES` → values);
         itself, unless they make a difference."""
 
-    def refusal(self) -> BackendUnavailable | None:
-        """Why a session would be refused now, as far as it is known; None if it would not."""
+    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
+        """Why a session would be refused now, as far as it is known; None if it would not.
+
+        Args:
+            ahead: Sessions that were let in and have not asked for their places yet.
+        """
 
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
         """A place for one session, perhaps after a wait; leaving the context gives it back and
@@ -110,8 +114,9 @@ class InProcessBackend:
         del wishes
         return self
 
-    def refusal(self) -> BackendUnavailable | None:
+    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
         """See `Backend.refusal`: it has room for all."""
+        del ahead
         return None
 
     @asynccontextmanager

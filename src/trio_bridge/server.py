@@ -73,6 +73,8 @@ class Bridge:
     _site: Site = field(init=False)
     _started_at: float = field(factory=trio.current_time, init=False)
     _sessions: dict[str, Session] = field(factory=dict, init=False)
+    _beginning: list[Backend] = field(factory=list, init=False)
+    """Of the sessions that were opened and have not begun to run."""
     _empty: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _shutdown: trio.Event = field(factory=trio.Event, init=False)
 
@@ -147,10 +149,12 @@ class Bridge:
         if self._shutdown.is_set():
             # Admitted just before; those that are told to end have been told already.
             session.end(GOING_AWAY)
-        self._handlers.start_soon(self._run_session, session)
+        self._beginning.append(backend)
+        self._handlers.start_soon(self._run_session, session, backend)
         return session
 
-    async def _run_session(self, session: Session) -> None:
+    async def _run_session(self, session: Session, backend: Backend) -> None:
+        self._beginning.remove(backend)
         log.info("session opened", session_id=session.id)
         try:
             await session.run()
@@ -189,7 +193,9 @@ class Bridge:
             asked = realtime_door.handshake(request, self._keys, now=time.time())
         except KeyRefused:
             return None  # which is told after the upgrade
-        unavailable = self._models.backend_for(asked.model, asked.wishes).refusal()
+        backend = self._models.backend_for(asked.model, asked.wishes)
+        # Upgrades come in bunches, and those of one turn of the loop have no places yet.
+        unavailable = backend.refusal(self._beginning.count(backend))
         if unavailable is None:
             return None
         log.warning("session refused", model=asked.model, reason=str(unavailable))

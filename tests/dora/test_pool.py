@@ -91,6 +91,22 @@ async def test_who_can_get_no_place_is_refused_at_once(autojump_clock: MockClock
         assert house.pool.refusal() is None
 
 
+@pytest.mark.parametrize(("warm", "most"), [(1, 1), (1, 2), (2, 2)])
+async def test_those_ahead_count_as_served(
+    warm: int, most: int, autojump_clock: MockClock
+) -> None:
+    """Whoever is let in behind sessions that have yet to ask gets a place all the same."""
+    async with open_house(sessions=3, warm=warm, max_instances=most) as house:
+        await house.come("a")
+        left = 3 * most - 1
+        assert house.pool.refusal(ahead=left - 1) is None
+        assert house.pool.refusal(ahead=left) is not None
+        for number in range(left):
+            await house.come(f"b{number}")
+        await trio.sleep(2 * START)
+        assert not house.refused
+
+
 async def test_who_stops_waiting_leaves_the_line(autojump_clock: MockClock) -> None:
     async with open_house(sessions=1, warm=0, max_instances=2) as house:
         await house.come("a")

@@ -13,7 +13,7 @@ from contextlib import (
 from typing import Any
 
 import trio
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
@@ -39,10 +39,10 @@ class DoraBackend:
         capabilities: What the dataflow offers.
     """
 
-    _descriptor: Descriptor
+    _descriptor: Descriptor = field(eq=False)
     _pool: Pool[Instance]
-    _grounds: Grounds
-    _allowed: Mapping[str, Sequence[str]]
+    _grounds: Grounds = field(eq=False)
+    _allowed: Mapping[str, Sequence[str]] = field(eq=False)
     _choice: Choice
 
     @property
@@ -93,9 +93,9 @@ class DoraBackend:
         """Start, replace and stop instances as needed; runs until cancelled."""
         await self._pool.tend()
 
-    def refusal(self) -> BackendUnavailable | None:
+    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
         """See `Backend.refusal`."""
-        return self._pool.refusal(self._choice)
+        return self._pool.refusal(self._choice, ahead)
 
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
         """See `Backend.session`."""

@@ -154,9 +154,10 @@ class JoinedBackend:
         del wishes
         return self
 
-    def refusal(self) -> BackendUnavailable | None:
+    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
         """See `Backend.refusal`."""
-        if self._instance.takes_sessions:
+        instance = self._instance
+        if instance.takes_sessions and instance.sessions + ahead < instance.capacity:
             return None
         words = "all places are taken" if self._instance.warm else "the dataflow has ended"
         return BackendUnavailable(words, retry_after=RETRY_AFTER)

@@ -111,13 +111,15 @@ class Pool(Generic[InstanceT]):
 
     # --- sessions ---------------------------------------------------------------------------
 
-    def refusal(self, choice: Choice = ()) -> BackendUnavailable | None:
-        """Why a session would be refused now; None if it has a place or may yet get one."""
+    def refusal(self, choice: Choice = (), ahead: int = 0) -> BackendUnavailable | None:
+        """Why a session would be refused now, behind those `ahead` of it that have not asked
+        yet; None if it has a place or may yet get one."""
         variant = self._roster.variant(choice)
-        if self._roster.free(variant) is not None:
+        behind = ahead - self._roster.places(variant)
+        if behind < 0:
             return None
         now = trio.current_time()
-        if not self._roster.may_wait(variant, now):
+        if not self._roster.may_wait(variant, now, behind):
             return BackendUnavailable("all places are taken", retry_after=RETRY_AFTER)
         until_retry = max(variant.backoff.retry_at, self._host.retry_at) - now
         if until_retry > self._settings.wait_timeout:

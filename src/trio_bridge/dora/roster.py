@@ -206,18 +206,27 @@ class Roster(Generic[InstanceT]):
         kept = self._ready(variant)[: max(variant.warm, 1)]
         return min(kept, key=lambda member: member.instance.sessions, default=None)
 
-    def may_wait(self, variant: Variant[InstanceT], now: float) -> bool:
-        """Whether one more place may come than there are sessions that wait for one.
+    def places(self, variant: Variant[InstanceT]) -> int:
+        """How many sessions its instances would take now."""
+        each = self._settings.sessions
+        return sum(each - member.instance.sessions for member in self._ready(variant))
+
+    def may_wait(self, variant: Variant[InstanceT], now: float, also: int = 0) -> bool:
+        """Whether one more place may come than there are sessions that wait for one, and
+        `also` so many that will wait: all places that are free will be taken then.
 
         What others use or wait for is theirs, but for those whose instances do not start."""
         each = self._settings.sessions
-        held = sum(m.used and (m.full or m.variant is not variant) for m in self.members)
+        held = sum(
+            m.ready or (m.used and m.full) if m.variant is variant else m.used
+            for m in self.members
+        )
         awaited = sum(
             math.ceil(len(other.line) / each)
             for other in self._variants.values()
             if other is not variant and now >= other.backoff.retry_at
         )
-        return len(variant.line) < (self.most - held - awaited) * each
+        return len(variant.line) + also < (self.most - held - awaited) * each
 
     def join(self, member: Member[InstanceT], session_id: str) -> Place[InstanceT]:
         """Take a session in.
