@@ -7,7 +7,12 @@ from attrs import Factory, define
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 from trio_bridge.client.connection import ClientError
-from trio_bridge.client.conversation import ANSWER_PATIENCE, SILENCE_PATIENCE, Conversation
+from trio_bridge.client.conversation import (
+    ANSWER_LIMIT,
+    ANSWER_PATIENCE,
+    SILENCE_PATIENCE,
+    Conversation,
+)
 
 LOUD = float32_to_pcm16(np.full(480, 0.5, np.float32))
 QUIET = bytes(960)
@@ -179,6 +184,16 @@ async def test_no_answer(autojump_clock, stage):
     with pytest.raises(ClientError, match="no answer"):
         await conversation.listen()
     assert trio.current_time() == pytest.approx(ANSWER_PATIENCE)
+
+
+async def test_an_answer_without_end(autojump_clock, stage):
+    """A server that speaks on and on is not listened to for ever."""
+    delta = {"type": "response.output_audio.delta", "delta": ""}
+    conversation, *_ = stage([(second, delta) for second in range(1, 1000)])
+    await conversation.ask("hello?")
+    with pytest.raises(ClientError, match="did not end"):
+        await conversation.listen()
+    assert trio.current_time() == pytest.approx(ANSWER_LIMIT)
 
 
 async def test_the_end_of_a_recording_starts_the_clock(autojump_clock, stage):

@@ -33,6 +33,9 @@ TRANSCRIPT_PATIENCE = 5.0
 ANSWER_PATIENCE = 60.0
 """The same for an answer: language models may take their time."""
 
+ANSWER_LIMIT = 300.0
+"""Seconds after which an answer that still goes on is not waited for: an echo never ends."""
+
 TRANSCRIPTION = {"model": "whisper-1"}
 """Servers tell what they heard only when asked to. This is the name all of them take."""
 
@@ -160,6 +163,8 @@ class Conversation:
         if not self.turns:
             raise ClientError("the server heard nobody speak")
         if not self._answered():
+            if trio.current_time() < self._last_event_at + ANSWER_PATIENCE:
+                raise ClientError(f"the answer did not end within {ANSWER_LIMIT:g} s")
             raise ClientError(f"the server gave no answer for {ANSWER_PATIENCE:g} s")
         for turn in self.turns:
             self._report(turn)
@@ -174,7 +179,8 @@ class Conversation:
         if not self.turns and not self._speaking:
             return self._said_all_at + SILENCE_PATIENCE
         if not self._answered():
-            return max(self._said_all_at, self._last_event_at) + ANSWER_PATIENCE
+            quiet_since = max(self._said_all_at, self._last_event_at)
+            return min(quiet_since + ANSWER_PATIENCE, self._said_all_at + ANSWER_LIMIT)
         if not all(turn.complete for turn in self.turns):
             return self._last_event_at + TRANSCRIPT_PATIENCE
         return self._said_all_at + self._grace
