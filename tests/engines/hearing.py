@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import wave
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ SAMPLE = Path(__file__).parents[1] / "audio_samples" / "go_forward_ten_meters.wa
 def speech() -> bytes:
     with wave.open(str(SAMPLE)) as file:
         return bytes(file.readframes(file.getnframes()))
+
+
+def urgencies(pid: int) -> dict[int, int]:
+    """Each thread of a process → how nice it is."""
+    threads = (int(path.name) for path in Path(f"/proc/{pid}/task").iterdir())
+    return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
 
 
 async def transcripts(engine: str, pcm: bytes, **settings: Any) -> list[Transcript]:

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from attrs import define, field
 
+from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.synthesis import EngineError, Mark, Utterance
 
 WORDS_PER_MINUTE: Final = 175
@@ -255,7 +256,8 @@ class Espeak:
 
 def open_engine(environment: Mapping[str, str]) -> Espeak:
     """The engine, as the node's environment wants it."""
-    return Espeak(environment.get("TTS_LANGUAGE") or "en-us")
+    language = environment.get("TTS_LANGUAGE") or "en-us"
+    return gently(lambda: Espeak(language))
 
 
 def _declare(library: ctypes.CDLL) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from attrs import define, field, frozen
 
 from trio_bridge.nodes.espeak import VOICES
+from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
 from trio_bridge.nodes.synthesis import EngineError, Utterance
 
@@ -154,6 +155,8 @@ def open_engine(environment: Mapping[str, str]) -> Piper:
         folder = MODEL.find(environment)
     except ModelMissing as exc:
         raise EngineError(str(exc)) from exc
+    import_gently(("onnxruntime", "piper"))
+    # Not gently, for each voice's network starts the threads that will compute.
     threads = model_threads(environment.get("TTS_THREADS"))
     voices: dict[str, Voice] = {}
     for path in sorted(folder.glob("*.onnx")):

@@ -92,8 +92,8 @@ class Kind:
     """What the node must know of an engine without loading it.
 
     Attributes:
-        module: Its `open_engine(environment)` makes the `Recogniser`. Imported in the worker
-            processes only.
+        module: Its `open_engine(environment)` makes the `Recogniser`, `gently` where that
+            starts no threads. Imported in the worker processes only.
         patience: Seconds without progress after which one of its workers counts as hung.
         model: What it needs that is not in the package.
         libraries: Bytes that one of its workers takes beside the model.
