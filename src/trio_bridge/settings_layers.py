@@ -41,7 +41,7 @@ from trio_bridge.settings import (
 
 ENVIRONMENT_PREFIX = "TRIO_BRIDGE_"
 
-NODE_PREFIXES = ("LLM_", "ASR_", "TTS_", "VAD_", "NODE_")
+NODE_PREFIXES = ("LLM_", "ASR_", "NODE_")
 """What follows `ENVIRONMENT_PREFIX` in variables that the nodes read for themselves."""
 
 MAX_FILE_BYTES = 1024 * 1024
