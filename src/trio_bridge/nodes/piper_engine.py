@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from attrs import define, field, frozen
 
-from trio_bridge.nodes.espeak import VOICES
 from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
-from trio_bridge.nodes.synthesis import EngineError, Utterance
+from trio_bridge.nodes.synthesis import VOICES, EngineError, Utterance
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -108,7 +107,7 @@ class Piper:
             return self.default
         language = self.voices[self.default].language
         alike = [each for each, found in self.voices.items() if found.language == language]
-        return alike[list(VOICES).index(name) % len(alike)]
+        return alike[VOICES.index(name) % len(alike)]
 
     def rate_of(self, voice: str) -> int:
         """See `Engine.rate_of`: each voice has its own."""
