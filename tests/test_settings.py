@@ -92,6 +92,8 @@ def test_a_file_that_is_not_there(tmp_path):
         ("TRIO_BRIDGE_SERVER_PORT", "http", "server.port"),
         ("TRIO_BRIDGE_SERVER_PORT", "70000", "server.port"),
         ("TRIO_BRIDGE_LOG_LEVEL", "loud", "loud"),
+        ("TRIO_BRIDGE_TTS_ENGINE", "piper", "TRIO_BRIDGE_TTS_ENGINE sets nothing"),
+        ("TRIO_BRIDGE_VAD_THRESHOLD", "1", "TRIO_BRIDGE_VAD_THRESHOLD sets nothing"),
     ],
 )
 def test_a_mistake_in_the_environment_is_named(name, value, words):

@@ -71,7 +71,7 @@ def _session_values(
 ) -> None:
     for name, allowed in value.items():
         if name not in SESSION_VALUES:
-            raise ValueError(f"there is no value {name!r}{hint(name, SESSION_VALUES)}")
+            raise ValueError(f"there is no value {name!r}{near_or_known(name, SESSION_VALUES)}")
         if not allowed:
             raise ValueError(f"{name} needs at least one value: the first is the default")
         for each in allowed:
@@ -171,7 +171,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 """Section → its keys."""
 
 
-def hint(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+def near_or_known(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """What may have been meant, in brackets; all that is known if nothing is near."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"

@@ -36,12 +36,12 @@ from trio_bridge.settings import (
     TABLES,
     VALUES,
     Settings,
-    hint,
+    near_or_known,
 )
 
 ENVIRONMENT_PREFIX = "TRIO_BRIDGE_"
 
-NODE_PREFIXES = ("LLM_", "ASR_", "TTS_", "VAD_", "NODE_")
+NODE_PREFIXES = ("LLM_", "ASR_", "NODE_")
 """What follows `ENVIRONMENT_PREFIX` in variables that the nodes read for themselves."""
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -82,7 +82,7 @@ def load_settings(
     # Named by any layer will do: a flag may choose another dataflow than the file is for.
     for dataflow in settings.dataflows:
         if dataflow not in named:
-            meant = hint(dataflow, tuple(sorted(named)))
+            meant = near_or_known(dataflow, tuple(sorted(named)))
             raise SettingsError(
                 f"{config_path}: no model is answered by the dataflow of"
                 f" [{DATAFLOWS}.{dataflow}]{meant}"
@@ -142,7 +142,7 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
         raise SettingsError(f"{path}: not TOML: {exc}") from exc
     for section, values in document.items():
         if section not in (*KEYS, *TABLES, DATAFLOWS):
-            meant = hint(section, (*KEYS, *TABLES, DATAFLOWS))
+            meant = near_or_known(section, (*KEYS, *TABLES, DATAFLOWS))
             raise SettingsError(f"{path}: unknown section [{section}]{meant}")
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: '{section}' must be a table, [{section}]")
@@ -155,7 +155,7 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
                 _check_numbers(path, key, value)
                 continue
             if key not in KEYS[section]:
-                meant = hint(key, KEYS[section])
+                meant = near_or_known(key, KEYS[section])
                 raise SettingsError(f"{path}: unknown key '{key}' in [{section}]{meant}")
             attribute = getattr(attrs.fields(SECTIONS[section]), key)
             _check_toml_type(where, attribute.default, value, shown=bool(attribute.repr))
@@ -168,7 +168,7 @@ def _check_numbers(path: Path, dataflow: str, numbers: object) -> None:
         raise SettingsError(f"{path}: '{table}' must be a table, [{table}]")
     for key, value in numbers.items():
         if key not in NUMBERS:
-            meant = hint(key, tuple(NUMBERS))
+            meant = near_or_known(key, tuple(NUMBERS))
             raise SettingsError(f"{path}: unknown key '{key}' in [{table}]{meant}")
         _check_toml_type(f"{path}: {table}.{key}", NUMBERS[key], value)
 
@@ -211,7 +211,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         elif name.startswith(ENVIRONMENT_PREFIX):
             rest = name.removeprefix(ENVIRONMENT_PREFIX)
             if not rest.startswith(NODE_PREFIXES):
-                meant = hint(name, (*known, models, values))
+                meant = near_or_known(name, (*known, models, values))
                 raise SettingsError(f"environment: {name} sets nothing{meant}")
     return layer
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 from tests.e2e.test_many_sessions import talk
 from tests.support.client import connected
-from tests.support.resources import abandoned_segments, health, segments_of
+from tests.support.resources import abandoned_segments, health, used_by
 from tests.support.server import RunningServer, children_of, running_server, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -21,14 +21,8 @@ VANISHING = 0.3
 
 
 def used(server: RunningServer) -> set[str]:
-    """Shared memory that its processes use; some of them may have ended meanwhile."""
-    found: set[str] = set()
-    for pid in (server.process.pid, *children_of(server.process.pid)):
-        try:
-            found |= segments_of([pid])
-        except OSError:
-            continue
-    return found
+    """Shared memory that its processes use."""
+    return used_by((server.process.pid, *children_of(server.process.pid)))
 
 
 async def test_isolated_sessions_leave_nothing_of_their_instances(tmp_path: Path) -> None:

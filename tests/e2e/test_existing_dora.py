@@ -14,7 +14,7 @@ import trio
 import yaml
 from tests.support.client import connected
 from tests.support.dora import OwnDora, free_port, own_dora
-from tests.support.resources import health
+from tests.support.resources import is_warm
 from tests.support.server import RunningServer, running_server
 
 pytestmark = pytest.mark.e2e
@@ -43,12 +43,6 @@ async def is_served(server: RunningServer) -> None:
         await client.send("input_audio_buffer.append", audio="AAAA" * 3200)
         await client.send("input_audio_buffer.commit")
         await client.wait_for("response.done")
-
-
-async def is_warm(server: RunningServer, other_than: str) -> bool:
-    answer = await trio.to_thread.run_sync(health, server)
-    flows = answer["dataflows"]
-    return any(flow["state"] == "warm" and flow["name"] != other_than for flow in flows)
 
 
 async def test_bridges_share_it_and_each_stops_its_own(dora: OwnDora) -> None:
@@ -97,7 +91,7 @@ async def test_a_broken_instance_is_replaced(dora: OwnDora) -> None:
             code, _ = await client.wait_closed()
         assert code == 1011
         with trio.fail_after(15):
-            while not await is_warm(server, before):  # noqa: ASYNC110
+            while not await trio.to_thread.run_sync(is_warm, server, before):  # noqa: ASYNC110
                 await trio.sleep(0.1)
         await is_served(server)
         assert len(await running(dora)) == 1

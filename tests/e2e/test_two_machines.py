@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,12 +11,12 @@ import pytest
 import trio
 import yaml
 from tests.support.client import Client, connected
+from tests.support.dora import daemons_reported, user_environment
 from tests.support.machines import TwoMachines, two_machines
 from tests.support.recordings import load
-from tests.support.resources import health
+from tests.support.resources import health, is_warm
 from tests.support.server import RunningServer, running_server, wait_until
 
-from trio_bridge.dora.commands import program_path
 from trio_bridge.dora.lifetime import Child
 
 pytestmark = pytest.mark.e2e
@@ -30,10 +29,7 @@ COORDINATOR, DAEMON = 6013, 53291
 @asynccontextmanager
 async def dora_on(machines: TwoMachines, directory: Path) -> AsyncGenerator[None, None]:
     """A coordinator on the near one, a daemon on each."""
-    foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_")
-    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-    env |= {"PATH": program_path(), "TMPDIR": str(directory), "RUST_BACKTRACE": "0"}
-    env["DORA_COORDINATOR_ADDR"] = machines.near.address
+    env = user_environment(directory) | {"DORA_COORDINATOR_ADDR": machines.near.address}
     coordinator = ("coordinator", "--interface", machines.near.address, "--store", "memory")
     near, far = (("daemon", "--machine-id", name) for name in ("near", "far"))
     async with AsyncExitStack() as stack:
@@ -51,7 +47,7 @@ async def dora_on(machines: TwoMachines, directory: Path) -> AsyncGenerator[None
             with trio.fail_after(10):
                 while port not in machine.listens():  # noqa: ASYNC110  it tells nobody
                     await trio.sleep(0.05)
-        await trio.sleep(0.3)  # A daemon listens before it has reported.
+        await daemons_reported(2, directory, env, machines.near.prefix)
         yield
 
 
@@ -81,11 +77,6 @@ async def speak(client: Client) -> str:
     assert len(client.audio(after)) > 24_000
     transcript: str = said.event["transcript"]
     return transcript
-
-
-def is_warm(server: RunningServer, other_than: str = "") -> bool:
-    flows = health(server)["dataflows"]
-    return any(flow["state"] == "warm" and flow["name"] != other_than for flow in flows)
 
 
 async def test_a_conversation_over_a_wire_that_is_cut(tmp_path: Path) -> None:

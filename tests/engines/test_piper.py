@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.engines.hearing import urgencies
 
+from trio_bridge.nodes import tts
 from trio_bridge.nodes.piper_engine import Piper, open_engine
 from trio_bridge.nodes.synthesis import EngineError, Utterance
 
@@ -44,6 +47,26 @@ def test_each_voice_has_its_own_rate(folder: Path) -> None:
     made = speak(engine)
     assert made.samples.dtype == np.float32
     assert 0.1 < np.abs(made.samples).max() <= 1
+
+
+def test_threads_that_compute_are_as_urgent_as_the_node(folder: Path) -> None:
+    load(folder)  # Libraries have threads, too.
+    before = urgencies(os.getpid())
+    environment = {"TTS_ENGINE": "piper", "TTS_MODEL": str(folder), "TTS_THREADS": "4"}
+    engine = tts.open_engine(environment)
+    assert isinstance(engine, Piper)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def started() -> list[int]:
+        after = urgencies(os.getpid())
+        return [nice for thread, nice in after.items() if thread not in before]
+
+    deadline = time.monotonic() + 5
+    # A thread that has been joined is seen for a moment more.
+    while set(started()) != {own} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(started()) == {own}
+    assert len(started()) >= 3 * len({id(each.network) for each in engine.voices.values()})
 
 
 def test_speed_is_followed_and_clamped(folder: Path) -> None:

@@ -29,9 +29,6 @@ RESTART_WITHIN = 15.0
 """Seconds after which a bridge that was killed and started again serves; most of them are the
 start of an interpreter and of two dataflows."""
 
-ALL = "told as well"
-"""What a bystander notices of a failure that concerns everybody."""
-
 
 @frozen
 class Failure:

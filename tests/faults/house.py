@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from trio_websocket import ConnectionRejected
 
 from tests.support.bad_nodes import DATAFLOW
 from tests.support.client import Client, connected
-from tests.support.resources import all_segments, count, segments_of
+from tests.support.resources import all_segments, command, count, used_by
 from tests.support.server import RunningServer, children_of, is_running, running_server
 
 LET_GO = 5.0
@@ -109,31 +109,12 @@ def threads(pid: int) -> int:
     return sum(not name.startswith(POOLS) for name in names)
 
 
-def command(pid: int) -> str:
-    """A process's command line; empty when it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
 def program(pid: int) -> str:
     """What a process runs, without what changes from one to the next."""
     words = command(pid).split("\0")
     changing = ("trio_bridge-", *"0123456789")
     names = (word.rpartition("/")[2] for word in words if "trio_bridge-dora-" not in word)
     return " ".join(name for name in names if name and not name.startswith(changing))
-
-
-def used_by(pids: Iterable[int]) -> set[str]:
-    """Shared memory that processes use; some of them may have ended meanwhile."""
-    found: set[str] = set()
-    for pid in pids:
-        try:
-            found |= segments_of([pid])
-        except OSError:
-            continue
-    return found
 
 
 @asynccontextmanager

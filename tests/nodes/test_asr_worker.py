@@ -9,7 +9,7 @@ import pytest
 
 from trio_bridge.nodes import asr_worker
 from trio_bridge.nodes.asr_worker import AUDIO, BEGIN, DROP, END, order
-from trio_bridge.nodes.recognition import ENGINES, Heard, UnknownEngine, engine_kind
+from trio_bridge.nodes.recognition import ENGINES, Heard, Kind, UnknownEngine, engine_kind
 
 
 class Parrot:
@@ -76,3 +76,7 @@ def test_an_unknown_engine_is_told_with_those_there_are() -> None:
     with pytest.raises(UnknownEngine, match="pocketsphinx"):
         engine_kind("telepathy")
     assert all(engine_kind(name) is kind for name, kind in ENGINES.items())
+
+
+def test_a_recogniser_without_a_model_takes_what_its_libraries_take() -> None:
+    assert Kind("some.engine", 1.0, libraries=7).memory({}) == 7

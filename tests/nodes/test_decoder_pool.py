@@ -1,5 +1,6 @@
 """Few recognisers for many utterances: real processes with an engine that is quick to start."""
 
+import errno
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 from attrs import define, field
+from tests.support.server import children_of
 
 from trio_bridge.dora.contract import Transcript
 from trio_bridge.nodes import decoder_pool, worker_process
@@ -223,6 +225,24 @@ async def test_an_engine_that_does_not_start_says_so(tmp_path: Path) -> None:
     pool = DecoderPool([sys.executable, str(tmp_path / "none.py")], 1, print, print, 10)
     with pytest.RaisesGroup(worker_process.WorkerLost, flatten_subgroups=True):
         await pool.run()
+
+
+@pytest.mark.parametrize("call", ["subprocess.Popen", "fcntl.fcntl", "os.dup"])
+async def test_a_worker_that_lacks_a_file_or_a_process_is_lost_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Such things pass: the pool tries again, and must not have gathered processes by then."""
+
+    def refuse(*args: object, **more: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(call, refuse)
+    before = children_of(os.getpid())
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    with pytest.raises(worker_process.WorkerLost, match="Too many open files"):
+        async with worker_process.open_worker(command, 10):
+            pass
+    assert children_of(os.getpid()) == before
 
 
 @pytest.mark.e2e

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from trio_bridge.nodes.espeak import VOICES, Espeak
-from trio_bridge.nodes.synthesis import EngineError, Mark, readable, time_words
+from trio_bridge.nodes.espeak import Espeak
+from trio_bridge.nodes.synthesis import VOICES, EngineError, Mark, readable, time_words
 
 TEXT = (
     "Hello there, it is 3:45 on the 21st of November 2026. "

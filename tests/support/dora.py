@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -25,6 +25,40 @@ def free_port() -> int:
         return port
 
 
+def user_environment(directory: Path) -> dict[str, str]:
+    """The environment of somebody who runs Dora, and keeps temporary files in a folder."""
+    foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    return env | {"PATH": program_path(), "TMPDIR": str(directory), "RUST_BACKTRACE": "0"}
+
+
+async def run_dora(
+    words: Sequence[str], directory: Path, env: Mapping[str, str], prefix: Sequence[str] = ()
+) -> CompletedProcess[bytes]:
+    """Run one `dora` command; the prefix stands before it."""
+    with trio.fail_after(40):
+        return await trio.run_process(
+            [*prefix, "dora", *words],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            cwd=directory,
+            env=env,
+        )
+
+
+async def daemons_reported(
+    count: int, directory: Path, env: Mapping[str, str], prefix: Sequence[str] = ()
+) -> None:
+    """Wait until so many daemons are known to the coordinator: they listen before that."""
+    with trio.fail_after(10):
+        while True:
+            done = await run_dora(("cluster", "status"), directory, env, prefix)
+            if done.stdout.count(b" ago ") == count:
+                return
+            await trio.sleep(0.02)
+
+
 @define
 class OwnDora:
     """A coordinator and a daemon."""
@@ -37,15 +71,7 @@ class OwnDora:
     env: dict[str, str]
 
     async def command(self, *words: str) -> CompletedProcess[bytes]:
-        with trio.fail_after(40):
-            return await trio.run_process(
-                ["dora", *words],
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                cwd=self.directory,
-                env=self.env,
-            )
+        return await run_dora(words, self.directory, self.env)
 
     async def start(self, file: Path, name: str) -> None:
         done = await self.command("start", str(file), "--detach", "--name", name)
@@ -80,34 +106,20 @@ class OwnDora:
 
 
 @asynccontextmanager
-async def own_dora(
-    directory: Path, *, prefix: Sequence[str] = ()
-) -> AsyncGenerator[OwnDora, None]:
-    """Run a coordinator and a daemon on free ports, in the way of a user.
-
-    Args:
-        directory: Where they run.
-        prefix: Stands before each of their commands.
-    """
-    foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_")
-    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+async def own_dora(directory: Path) -> AsyncGenerator[OwnDora, None]:
+    """Run a coordinator and a daemon on free ports, in the way of a user, in a folder."""
     ports = (free_port(), free_port())
-    env |= {
-        "PATH": program_path(),
-        "DORA_COORDINATOR_PORT": str(ports[0]),
-        "TMPDIR": str(directory),
-        "RUST_BACKTRACE": "0",
-    }
+    env = user_environment(directory) | {"DORA_COORDINATOR_PORT": str(ports[0])}
     coordinate = ["dora", "coordinator", "--store", "memory", "--quiet"]
     serve = ["dora", "daemon", "--quiet", "--local-listen-port", f"{ports[1]}"]
     async with AsyncExitStack() as stack:
         children = []
         for words, port in ((coordinate, ports[0]), (serve, ports[1])):
-            child = Child.start(words[1], [*prefix, *words], cwd=directory, env=env)
+            child = Child.start(words[1], words, cwd=directory, env=env)
             stack.push_async_callback(child.stop)
             children.append(child)
             await listening(port)
-        await trio.sleep(0.3)  # The daemon listens before it has reported.
+        await daemons_reported(1, directory, env)
         yield OwnDora(directory, ports[0], ports[1], children[0], children[1], env)
 
 

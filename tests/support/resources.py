@@ -32,6 +32,25 @@ def segments_of(pids: Iterable[int]) -> set[str]:
     return {segment for pid in pids for segment in mapped_segments(pid)}
 
 
+def used_by(pids: Iterable[int]) -> set[str]:
+    """The same, where some of the processes may have ended meanwhile."""
+    found: set[str] = set()
+    for pid in pids:
+        try:
+            found |= segments_of([pid])
+        except OSError:
+            continue
+    return found
+
+
+def command(pid: int) -> str:
+    """A process's command line, its words apart by NUL; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().strip("\0")
+    except OSError:
+        return ""
+
+
 def all_segments() -> set[str]:
     """Shared memory of Dora's transport on this machine, by name."""
     return {path.name for path in SHARED_MEMORY.glob("*.zenoh")}
@@ -41,6 +60,12 @@ def health(server: RunningServer) -> dict[str, Any]:
     with urllib.request.urlopen(f"{server.http_url}/health", timeout=5) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
         return answer
+
+
+def is_warm(server: RunningServer, other_than: str) -> bool:
+    """Whether an instance takes sessions that is not the one of that name."""
+    flows = health(server)["dataflows"]
+    return any(flow["state"] == "warm" and flow["name"] != other_than for flow in flows)
 
 
 async def settled(server: RunningServer, seconds: float = 10.0) -> Resources:

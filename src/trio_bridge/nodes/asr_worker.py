@@ -24,7 +24,6 @@ import time
 from typing import Any, BinaryIO, Final
 
 from trio_bridge.dora.parent_death import die_with_parent
-from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.recognition import Recogniser, open_recogniser
 
 HEADER: Final = struct.Struct("<cI")
@@ -94,7 +93,7 @@ def main() -> None:
     # Whatever a library prints must not be taken for a reply.
     os.dup2(2, 1)
     try:
-        recogniser = gently(lambda: open_recogniser(sys.argv[1], os.environ))
+        recogniser = open_recogniser(sys.argv[1], os.environ)
     except Exception as exc:  # noqa: BLE001  whatever a library raises at a model it cannot take
         _reply(replies, failed=reason(exc))
         raise SystemExit(1) from None

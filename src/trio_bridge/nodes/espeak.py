@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from attrs import define, field
 
+from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.synthesis import EngineError, Mark, Utterance
 
 WORDS_PER_MINUTE: Final = 175
@@ -30,7 +31,7 @@ SAMPLES_MAX: Final = 22_050 * 300
 """No piece yields more: five minutes, more than the slowest voice needs for the longest piece
 of digits. It bounds what a piece can hold, 26 MB of float32."""
 
-VOICES: Final = {
+VARIANTS: Final = {
     "alloy": "",
     "ash": "+m3",
     "ballad": "+m7",
@@ -45,7 +46,8 @@ VOICES: Final = {
     "shimmer": "+f5",
     "verse": "+m6",
 }
-"""The protocol's voices as variants that are spoken with the language at hand."""
+"""The protocol's voices (`synthesis.VOICES`) as variants that are spoken with the language at
+hand."""
 
 _SYNCHRONOUS = 2
 _DONT_EXIT = 0x8000
@@ -167,7 +169,7 @@ class Espeak:
         (`fr-fr`, `en-gb+f2`, `+m3`). Anything else gets the default: a name is only ever
         looked up in the engine's own list, never used as a path."""
         name = voice.strip().lower()
-        language, _, variant = VOICES.get(name, name).partition("+")
+        language, _, variant = VARIANTS.get(name, name).partition("+")
         language = language or self._default
         if language not in self.languages or (variant and variant not in self.variants):
             return self._default
@@ -255,7 +257,8 @@ class Espeak:
 
 def open_engine(environment: Mapping[str, str]) -> Espeak:
     """The engine, as the node's environment wants it."""
-    return Espeak(environment.get("TTS_LANGUAGE") or "en-us")
+    language = environment.get("TTS_LANGUAGE") or "en-us"
+    return gently(lambda: Espeak(language))
 
 
 def _declare(library: ctypes.CDLL) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
+from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import model_threads
 from trio_bridge.nodes.recognition import WHISPER_MODEL, Heard
 from trio_bridge.nodes.whole_utterance import SAMPLE_RATE, Float32, WholeUtterance, language_of
@@ -91,8 +92,10 @@ def open_engine(environment: Mapping[str, str]) -> WholeUtterance:
     folder = WHISPER_MODEL.find(environment)
     # Before the import, which reads it: the hub is never asked, whatever a file may lack.
     os.environ["HF_HUB_OFFLINE"] = "1"
+    import_gently(("faster_whisper",))
     from faster_whisper import WhisperModel
 
+    # Not gently, for it starts the threads that will compute.
     model = WhisperModel(
         str(folder),
         device=environment.get("ASR_DEVICE") or "auto",

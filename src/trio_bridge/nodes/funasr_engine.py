@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 from attrs import define
 
+from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import ModelMissing, model_threads
 from trio_bridge.nodes.recognition import FUNASR_MODEL, Heard
 from trio_bridge.nodes.whole_utterance import Float32, WholeUtterance, language_of
@@ -104,10 +105,12 @@ def open_engine(environment: Mapping[str, str]) -> WholeUtterance:
 
 
 def _load(folder: Path, environment: Mapping[str, str]) -> AutoModel:
+    import_gently(("funasr",))
     from funasr import AutoModel
 
     logging.disable(logging.WARNING)
     try:
+        # Not gently: PyTorch may start the threads that will compute.
         return AutoModel(
             model=str(folder),
             # Else a description that names no file leaves the weights at random.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def gently(work: Callable[[], T]) -> T:
     """Do some work in a thread of low priority, and wait for it. Threads and processes that it
-    starts keep the low priority; it should start none."""
+    starts keep the low priority for good: it should start none that will compute."""
     results: list[T] = []
     errors: list[BaseException] = []
 

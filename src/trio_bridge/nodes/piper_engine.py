@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from attrs import define, field, frozen
 
-from trio_bridge.nodes.espeak import VOICES
+from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
-from trio_bridge.nodes.synthesis import EngineError, Utterance
+from trio_bridge.nodes.synthesis import VOICES, EngineError, Utterance
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -107,7 +107,7 @@ class Piper:
             return self.default
         language = self.voices[self.default].language
         alike = [each for each, found in self.voices.items() if found.language == language]
-        return alike[list(VOICES).index(name) % len(alike)]
+        return alike[VOICES.index(name) % len(alike)]
 
     def rate_of(self, voice: str) -> int:
         """See `Engine.rate_of`: each voice has its own."""
@@ -154,6 +154,8 @@ def open_engine(environment: Mapping[str, str]) -> Piper:
         folder = MODEL.find(environment)
     except ModelMissing as exc:
         raise EngineError(str(exc)) from exc
+    import_gently(("onnxruntime", "piper"))
+    # Not gently, for each voice's network starts the threads that will compute.
     threads = model_threads(environment.get("TTS_THREADS"))
     voices: dict[str, Voice] = {}
     for path in sorted(folder.glob("*.onnx")):

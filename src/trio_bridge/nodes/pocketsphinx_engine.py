@@ -33,6 +33,7 @@ from typing import Any, Final
 import numpy as np
 from pocketsphinx import Decoder
 
+from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.recognition import Heard
 
 BYTES_PER_SECOND: Final = 32_000
@@ -170,4 +171,4 @@ class PocketSphinx:
 def open_engine(environment: Mapping[str, str]) -> PocketSphinx:
     """The engine. Nothing in the environment is for it."""
     del environment
-    return PocketSphinx()
+    return gently(PocketSphinx)

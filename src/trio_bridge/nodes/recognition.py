@@ -92,11 +92,11 @@ class Kind:
     """What the node must know of an engine without loading it.
 
     Attributes:
-        module: Its `open_engine(environment)` makes the `Recogniser`. Imported in the worker
-            processes only.
+        module: Its `open_engine(environment)` makes the `Recogniser`, `gently` where that
+            starts no threads. Imported in the worker processes only.
         patience: Seconds without progress after which one of its workers counts as hung.
         model: What it needs that is not in the package.
-        libraries: Bytes that one of its workers takes beside the model.
+        libraries: Bytes that one of its workers takes, without that model.
     """
 
     module: str
@@ -110,15 +110,16 @@ class Kind:
         Raises:
             ModelMissing: It cannot be started here.
         """
-        if self.model is None:
-            return POCKETSPHINX_MEMORY
-        return self.libraries + weight(self.model.find(environment))
+        model = weight(self.model.find(environment)) if self.model else 0
+        return self.libraries + model
 
 
 ENGINES: Final[Mapping[str, Kind]] = {
     # The most that it has to do in one step is to search 2 s of audio: 0.5 s of work on a
     # machine of its own.
-    "pocketsphinx": Kind("trio_bridge.nodes.pocketsphinx_engine", patience=10.0),
+    "pocketsphinx": Kind(
+        "trio_bridge.nodes.pocketsphinx_engine", 10.0, libraries=POCKETSPHINX_MEMORY
+    ),
     # A minute of speech in one step.
     "faster-whisper": Kind("trio_bridge.nodes.faster_whisper_engine", 60.0, WHISPER_MODEL),
     "funasr": Kind("trio_bridge.nodes.funasr_engine", 60.0, FUNASR_MODEL, TORCH_MEMORY),

@@ -5,13 +5,30 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+
+VOICES: Final = (
+    "alloy",
+    "ash",
+    "ballad",
+    "cedar",
+    "coral",
+    "echo",
+    "fable",
+    "marin",
+    "nova",
+    "onyx",
+    "sage",
+    "shimmer",
+    "verse",
+)
+"""The names that the protocol has for voices; each engine says what it speaks them in."""
 
 
 class EngineError(Exception):

@@ -35,7 +35,8 @@ ENGINES: Final[Mapping[str, str]] = {
     "espeak": "trio_bridge.nodes.espeak",
     "piper": "trio_bridge.nodes.piper_engine",
 }
-"""Name → module, whose `open_engine(environment)` makes the engine."""
+"""Name → module, whose `open_engine(environment)` makes the engine, `gently` where that starts
+no threads."""
 
 DEFAULT_ENGINE: Final = "espeak"
 
@@ -170,7 +171,7 @@ def open_engine(environment: Mapping[str, str]) -> Engine:
     make: Callable[[Mapping[str, str]], Engine] = import_module(ENGINES[name]).open_engine
     engine = make(environment)
     # The first piece loads the voice; nobody should have to wait for that.
-    engine.synthesise("Ready.", voice="", speed=1.0, stop=threading.Event())
+    gently(lambda: engine.synthesise("Ready.", voice="", speed=1.0, stop=threading.Event()))
     return engine
 
 
@@ -203,7 +204,7 @@ async def main() -> None:
     async with open_node("tts") as io:
         try:
             cache = open_cache(os.environ)
-            engine = await trio.to_thread.run_sync(gently, lambda: open_engine(os.environ))
+            engine = await trio.to_thread.run_sync(open_engine, os.environ)
         except EngineError as exc:
             # Raised outside, or the nursery would wrap it and show its insides.
             failure = str(exc)

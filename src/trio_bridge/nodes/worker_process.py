@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, Final
 
 import trio
@@ -105,21 +105,20 @@ async def open_worker(
         WorkerLost: It did not start, or was not ready within `READY_WITHIN` seconds.
     """
     # From this thread and not one of Trio's: the worker dies with the thread that forked it.
-    popen = subprocess.Popen(  # noqa: S603, ASYNC220  the command is ours, and fork is short
-        list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    if popen.stdin is None or popen.stdout is None:
-        raise RuntimeError("pipes were asked for")
-    with popen.stdin, popen.stdout:
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            fcntl.fcntl(popen.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        worker = WorkerProcess(
-            popen,
-            trio.lowlevel.FdStream(os.dup(popen.stdin.fileno())),
-            trio.lowlevel.FdStream(os.dup(popen.stdout.fileno())),
-            patience,
-        )
     try:
+        popen = subprocess.Popen(  # noqa: S603, ASYNC220  the command is ours, fork is short
+            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    except OSError as exc:
+        raise WorkerLost(f"the recogniser cannot be started: {exc.strerror}") from exc
+    with ExitStack() as stack:
+        # A killed process without children is gone in well under a millisecond.
+        stack.callback(popen.wait)
+        stack.callback(popen.kill)
+        try:
+            worker = _connect(popen, patience, stack)
+        except OSError as exc:
+            raise WorkerLost(f"the recogniser cannot be reached: {exc.strerror}") from exc
         try:
             with trio.fail_after(READY_WITHIN):
                 first = await worker.receive()
@@ -128,10 +127,19 @@ async def open_worker(
         if "failed" in first:
             raise WorkerLost(str(first["failed"]))
         yield worker
-    finally:
-        popen.kill()
-        with trio.CancelScope(shield=True), suppress(WorkerLost):
-            await worker._orders.aclose()  # noqa: SLF001  they belong together
-            await worker._replies.aclose()  # noqa: SLF001
-        # A killed process without children is gone in well under a millisecond.
-        popen.wait()
+
+
+def _connect(
+    popen: subprocess.Popen[bytes], patience: float, stack: ExitStack
+) -> WorkerProcess:
+    """Take over a worker's pipes; the stack closes them."""
+    if popen.stdin is None or popen.stdout is None:
+        raise RuntimeError("pipes were asked for")
+    with popen.stdin, popen.stdout:
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(popen.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        orders = trio.lowlevel.FdStream(os.dup(popen.stdin.fileno()))
+        stack.callback(orders.close)
+        replies = trio.lowlevel.FdStream(os.dup(popen.stdout.fileno()))
+        stack.callback(replies.close)
+    return WorkerProcess(popen, orders, replies, patience)
