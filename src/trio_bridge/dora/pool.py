@@ -225,7 +225,7 @@ class Pool(Generic[InstanceT]):
             # No fault of the dataflow: the host, once it runs again, lets it start.
             log.warning("an instance did not come up", error=str(exc))
         except BridgeError as exc:
-            variant.failed(str(exc), trio.current_time())
+            variant = self._roster.failed(variant, str(exc), trio.current_time())
             log.error(
                 "an instance did not come up",
                 error=str(exc),
@@ -237,7 +237,8 @@ class Pool(Generic[InstanceT]):
             )
         except Exception as exc:
             # A full disk, no more files or processes: those who are being served go on.
-            variant.failed(f"it could not be started: {exc!r}", trio.current_time())
+            words = f"it could not be started: {exc!r}"
+            self._roster.failed(variant, words, trio.current_time())
             log.exception("an instance did not come up")
 
     async def _start(self, variant: Variant[InstanceT]) -> None:
@@ -247,7 +248,7 @@ class Pool(Generic[InstanceT]):
         await self._nursery.start(self._run, member)
         now = trio.current_time()
         if member.ended.is_set():
-            variant.failed("it broke as soon as it was warm", now)
+            self._roster.failed(variant, "it broke as soon as it was warm", now)
             return
         self._roster.started(member, now)
         self._stopped = False
@@ -282,4 +283,4 @@ class Pool(Generic[InstanceT]):
     def _broke(self, variant: Variant[InstanceT], warm_since: float) -> None:
         now = trio.current_time()
         if now - warm_since < STEADY:
-            variant.failed("it broke soon after its start", now)
+            self._roster.failed(variant, "it broke soon after its start", now)
