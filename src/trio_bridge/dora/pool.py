@@ -222,7 +222,10 @@ class Pool(Generic[InstanceT]):
         try:
             await self._start(variant)
         except RuntimeFailed as exc:
-            # No fault of the dataflow: the host, once it runs again, lets it start.
+            # A host that is down lets it start once it runs again. One that is not, and could
+            # not do it all the same, is not to be asked at once, over and over.
+            if self._host.failure is None:
+                self._roster.failed(variant, str(exc), trio.current_time())
             log.warning("an instance did not come up", error=str(exc))
         except BridgeError as exc:
             variant = self._roster.failed(variant, str(exc), trio.current_time())
