@@ -103,6 +103,7 @@ class Instance:
             "sessions": self.sessions,
             "nodeSessions": dict(self.node_sessions),
             "lostMessages": self.lost,
+            "badMessages": self.bad,
         }
 
     # --- sessions ---------------------------------------------------------------------------
