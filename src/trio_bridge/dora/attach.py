@@ -9,6 +9,7 @@ from typing import cast
 import trio
 from dora import Node
 
+from trio_bridge.dora.commands import inherited_environment
 from trio_bridge.dora.ground import Daemon
 from trio_bridge.dora.lifetime import GENTLY
 from trio_bridge.dora.node_io import DoraNode
@@ -47,7 +48,7 @@ async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
         capture_stdout=True,
         capture_stderr=True,
         check=False,
-        env={**os.environ, **daemon.attach_environment, **daemon.mark_environment},
+        env=inherited_environment() | daemon.attach_environment | daemon.mark_environment,
     )
     return done.returncode == 0
 

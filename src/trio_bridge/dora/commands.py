@@ -159,6 +159,17 @@ def program_path() -> str:
     return os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
 
 
+def inherited_environment(*foreign: str) -> dict[str, str]:
+    """Our environment for what we start. What is set for the server, its secret above all, is
+    no business of that.
+
+    Args:
+        foreign: Prefixes of further variables to leave out.
+    """
+    foreign = ("TRIO_BRIDGE_SERVER_", *foreign)
+    return {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+
+
 def find_program() -> str:
     """The path of the `dora` program.
 

@@ -22,7 +22,13 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
-from trio_bridge.dora.commands import Commands, find_program, program_path, read_log
+from trio_bridge.dora.commands import (
+    Commands,
+    find_program,
+    inherited_environment,
+    program_path,
+    read_log,
+)
 from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.lifetime import ProcessId, process
 from trio_bridge.dora.node_io import DoraNode
@@ -198,8 +204,7 @@ async def open_existing(
 
 
 def _environment(address: str, port: int) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("TRIO_BRIDGE_SERVER_")}
-    return env | {
+    return inherited_environment() | {
         "DORA_COORDINATOR_ADDR": address,
         "DORA_COORDINATOR_PORT": str(port),
         "RUST_BACKTRACE": "0",

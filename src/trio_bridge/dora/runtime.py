@@ -16,7 +16,14 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
-from trio_bridge.dora.commands import LOG_LINES, Commands, find_program, program_path, read_log
+from trio_bridge.dora.commands import (
+    LOG_LINES,
+    Commands,
+    find_program,
+    inherited_environment,
+    program_path,
+    read_log,
+)
 from trio_bridge.dora.leftovers import (
     RUNTIME_VARIABLE,
     end_processes,
@@ -56,7 +63,7 @@ class Runtime:
         directory: Where it keeps its files; gone when it ends.
         daemon_port: Where a dynamic node attaches.
         mark: Stands at the front of every dataflow name: whose it is.
-        zenoh_overlay: The file to name in `DORA_ZENOH_CONFIGOVERLAY` when attaching.
+        zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
         shared: See `Ground.shared`.
     """
 
@@ -200,9 +207,7 @@ async def _start(program: str, directory: Path) -> Runtime:
 
 def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
     """The environment of coordinator, daemon and, through the daemon, of every node."""
-    # What is set for the server, its secret above all, is no business of the nodes.
-    foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_SERVER_")
-    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    env = inherited_environment("DORA_", "ZENOH_")
     env |= {
         ZENOH_VARIABLE: str(overlay),
         RUNTIME_VARIABLE: str(overlay.parent),
