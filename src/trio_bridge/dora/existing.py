@@ -43,6 +43,9 @@ CONNECT_TIMEOUT = 3.0
 RETRY_INTERVAL = 5.0
 """Seconds between attempts to stop what could not be stopped."""
 
+CLOSE_TIMEOUT = 15.0
+"""Seconds that the end may take, whatever the coordinator does."""
+
 _OWNER = re.compile(r"(?P<prefix>trio_bridge-.+)-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]+")
 
 log = structlog.get_logger(__name__)
@@ -164,7 +167,7 @@ class ExistingDora:
         """Stop what was started."""
         with trio.CancelScope(shield=True):
             # If it cannot be reached, the next bridge on this machine does it.
-            with suppress(RuntimeFailed):
+            with trio.move_on_after(CLOSE_TIMEOUT), suppress(RuntimeFailed):
                 await self.sweep()
             await leave_none()
 

@@ -87,8 +87,9 @@ async def reaped(directory: Path) -> AsyncGenerator[None, None]:
             with trio.move_on_after(END_TIMEOUT):
                 await wait_ended(process.pid)
             process.kill()
-            await wait_ended(process.pid)
-            process.wait()
+            with trio.move_on_after(END_TIMEOUT):
+                await wait_ended(process.pid)
+        process.poll()
 
 
 def _start_reaper(directory: Path) -> subprocess.Popen[bytes]:

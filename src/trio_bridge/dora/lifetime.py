@@ -23,6 +23,9 @@ the daemon's priority: what is lowered cannot be raised again."""
 KILL_GRACE = 1.0
 """Seconds between asking a process to end and killing it. Coordinator and daemon take 5 ms."""
 
+STOP_TIMEOUT = 3.0
+"""Seconds until what was killed is no longer waited for: the kernel holds on to it."""
+
 
 async def wait_ended(pid: int) -> None:
     """Wait until a process, not necessarily a child, has ended."""
@@ -86,8 +89,9 @@ class Child:
         return self._popen.wait()
 
     async def stop(self) -> None:
-        """Ask it to end, kill it a second later; returns when it has ended."""
-        with trio.CancelScope(shield=True):
+        """Ask it to end, kill it a second later; returns when it has ended, or does not even
+        so."""
+        with trio.move_on_after(STOP_TIMEOUT, shield=True):
             self._popen.terminate()
             with trio.move_on_after(KILL_GRACE):
                 await self.wait()

@@ -46,6 +46,9 @@ ZENOH_VARIABLE = "DORA_ZENOH_CONFIG_OVERLAY"
 START_TIMEOUT = 10.0
 """Seconds for coordinator and daemon to come up; 0.3 s is usual."""
 
+CLOSE_TIMEOUT = 10.0
+"""Seconds that its end may take, whatever does not end; 50 ms are usual."""
+
 _CONNECT_INTERVAL = 0.01
 _ZENOH = """{
   "scouting": { "delay": 0, "multicast": { "enabled": false }, "gossip": { "enabled": false } }
@@ -141,7 +144,7 @@ class Runtime:
 
     async def close(self) -> None:
         """End coordinator and daemon, and whatever nodes are left."""
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._daemon.stop()
             await self._coordinator.stop()
             await end_processes(self.directory)
