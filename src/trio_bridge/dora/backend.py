@@ -160,8 +160,8 @@ async def open_dora_backends(
     *,
     session_values: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncGenerator[dict[str, DoraBackend], None]:
-    """Start several dataflows on one Dora: a private runtime, or the one that the settings name.
-    Leaving the context stops them all.
+    """Start several dataflows on one Dora: a private runtime, or the one that is named. Leaving
+    the context stops them all.
 
     Args:
         wanted: The settings of each; a dataflow that is named twice is started once. Which Dora

@@ -142,6 +142,10 @@ class Descriptor:
         return yaml.safe_dump(document, sort_keys=False, allow_unicode=True), bridge, probe
 
 
+_AS_NODE = "as_node"
+"""It ships, but no bridge can serve it: the bridge is one of its nodes."""
+
+
 def find_dataflow(name: str | Path) -> Path:
     """The file of a dataflow: a path as it is, a bare name among those that ship.
 
@@ -159,7 +163,8 @@ def find_dataflow(name: str | Path) -> Path:
     for folder in folders:
         if (folder / f"{name}.yml").is_file():
             return folder / f"{name}.yml"
-    known = sorted({file.stem for folder in folders for file in folder.glob("*.yml")})
+    found = {file.stem for folder in folders for file in folder.glob("*.yml")}
+    known = sorted(found - {_AS_NODE})
     raise DataflowError(f"there is no dataflow {str(name)!r}; there are {', '.join(known)}")
 
 

@@ -22,6 +22,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
+from trio_bridge.dora.attach import join
 from trio_bridge.dora.commands import (
     Commands,
     find_program,
@@ -98,10 +99,7 @@ class ExistingDora:
         await self._commands.start(descriptor, name)
 
     async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
-        # Not imported at the top: those who only read descriptors need no Dora.
-        from trio_bridge.dora.attach import attach, wait_attached
-
-        return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
+        return await join(self, bridge_id, probe_id)
 
     async def stop(self, name: str) -> tuple[str, str] | None:
         self._used.discard(name)

@@ -19,6 +19,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.backend import BackendSession
+from trio_bridge.dora.attach import refused, without_backtraces
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.instance import Instance
@@ -28,7 +29,7 @@ from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.shared_memory import leave_none
-from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError
+from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 
 RETRY_AFTER = 5.0
@@ -101,14 +102,11 @@ class JoinedDora:
         # is wrong with the dataflow has been said by now.
         from dora import Node
 
-        from trio_bridge.dora.attach import without_backtraces
-
         without_backtraces()
         try:
             node = cast("DoraNode", await trio.to_thread.run_sync(Node))
         except RuntimeError as exc:
-            words = " ".join(str(exc).partition("\n\nLocation")[0].split())
-            raise DataflowError(f"the bridge cannot join the dataflow: {words}") from exc
+            raise refused(exc) from exc
         token = trio.lowlevel.current_trio_token()
         return cast("DoraNode", _StartedNode(node, self._stop, self.stopping, token))
 

@@ -16,6 +16,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
+from trio_bridge.dora.attach import join
 from trio_bridge.dora.commands import (
     LOG_LINES,
     Commands,
@@ -105,10 +106,7 @@ class Runtime:
 
     async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
         """See `Ground.join`."""
-        # Not imported at the top: those who only read descriptors need no Dora.
-        from trio_bridge.dora.attach import attach, wait_attached
-
-        return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
+        return await join(self, bridge_id, probe_id)
 
     @property
     def attach_environment(self) -> dict[str, str]:
