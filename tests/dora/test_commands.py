@@ -10,7 +10,7 @@ import trio
 from trio_bridge.dora import commands as module
 from trio_bridge.dora.commands import Commands
 from trio_bridge.dora.existing import ExistingDora
-from trio_bridge.dora.lifetime import ProcessId
+from trio_bridge.dora.processes import ProcessId
 from trio_bridge.errors import RuntimeFailed
 
 

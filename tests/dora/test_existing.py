@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from trio_bridge.dora.commands import Commands, StopResult
 from trio_bridge.dora.existing import CLOSE_TIMEOUT, ExistingDora, open_existing
-from trio_bridge.dora.lifetime import ProcessId, process
+from trio_bridge.dora.processes import ProcessId, process
 from trio_bridge.dora.settings import DoraSettings, split_address
 from trio_bridge.errors import RuntimeFailed
 

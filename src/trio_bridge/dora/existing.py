@@ -31,9 +31,9 @@ from trio_bridge.dora.commands import (
     read_log,
 )
 from trio_bridge.dora.leftovers import own_directory, sweep
-from trio_bridge.dora.lifetime import ProcessId, process
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
+from trio_bridge.dora.processes import ProcessId, process
 from trio_bridge.dora.settings import split_address
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed

@@ -19,7 +19,8 @@ from pathlib import Path
 import trio
 
 from trio_bridge.dora import reaper
-from trio_bridge.dora.lifetime import started_with, wait_ended
+from trio_bridge.dora.lifetime import wait_ended
+from trio_bridge.dora.processes import started_with
 from trio_bridge.dora.shared_memory import remove_unheld_segments
 
 RUNTIME_VARIABLE = "_TRIO_BRIDGE_RUNTIME"
