@@ -127,7 +127,7 @@ class Descriptor:
         bridge, probe = f"{self.bridge}-{unique}", f"{PROBE}-{unique}"
         nodes = []
         # Where the bridge is: a process reaches only the daemon of its own machine.
-        placed: dict[str, Any] = {"id": probe, "path": "dynamic"}
+        probe_node: dict[str, Any] = {"id": probe, "path": "dynamic"}
         for node in self._document["nodes"]:
             inputs = {
                 input_id: {**entry, "source": _rewired(entry["source"], self.bridge, bridge)}
@@ -136,8 +136,8 @@ class Descriptor:
             own_id = bridge if node["id"] == self.bridge else node["id"]
             nodes.append({**node, "id": own_id, "inputs": inputs})
             if own_id == bridge and "deploy" in node:
-                placed["deploy"] = node["deploy"]
-        nodes.append(placed)
+                probe_node["deploy"] = node["deploy"]
+        nodes.append(probe_node)
         document = {**self._document, "nodes": nodes}
         return yaml.safe_dump(document, sort_keys=False, allow_unicode=True), bridge, probe
 

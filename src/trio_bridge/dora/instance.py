@@ -177,7 +177,7 @@ class Instance:
                     await self._condition.broken.wait()
                 else:
                     timed_out = starting.cancelled_caught
-                    error = await self._deployment.explain(
+                    error = await self._deployment.stop_and_explain(
                         silent=self._silent() if timed_out else None,
                         fault=self._condition.fault,
                         error=error,

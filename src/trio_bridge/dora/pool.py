@@ -50,7 +50,7 @@ class Pool(Generic[InstanceT]):
     _default: Choice = ()
     _roster: Roster[InstanceT] = field(init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
-    _stopped: bool = field(default=False, init=False)
+    _stopped_one: bool = field(default=False, init=False)
     """Whether one was stopped as it should be, and none has become warm since."""
 
     def __attrs_post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Pool(Generic[InstanceT]):
         """Whether an instance is warm, or none need be and the default has not failed."""
         if any(member.instance.warm for member in self._roster.members):
             return True
-        need_not_be = self._settings.warm == 0 or self._stopped
+        need_not_be = self._settings.warm == 0 or self._stopped_one
         failed = self._roster.default.backoff.failures > 0 or self._host.failure is not None
         return need_not_be and not failed
 
@@ -254,12 +254,12 @@ class Pool(Generic[InstanceT]):
             self._roster.failed(variant, "it broke as soon as it was warm", now)
             return
         self._roster.started(member, now)
-        self._stopped = False
+        self._stopped_one = False
         self._settle()
 
     async def _stop(self, member: Member[InstanceT]) -> None:
         log.info("an idle instance is stopped", dataflow=member.instance.name)
-        member.leaving = self._stopped = True
+        member.leaving = self._stopped_one = True
         member.scope.cancel()
         await member.ended.wait()
 
