@@ -18,8 +18,8 @@ from tests.support.quickest import quickest
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backend import DoraBackend, open_dora_backend, open_dora_backends
-from trio_bridge.dora.lifetime import ProcessId, children_of
 from trio_bridge.dora.native import NativeDialogue
+from trio_bridge.dora.processes import ProcessId, children_of
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendBroken, BackendUnavailable, DataflowError
 from trio_bridge.messages import (

@@ -8,10 +8,11 @@ from typing import cast
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from trio_bridge.dora.commands import Commands, StopResult
-from trio_bridge.dora.existing import ExistingDora, open_existing
-from trio_bridge.dora.lifetime import ProcessId, process
+from trio_bridge.dora.existing import CLOSE_TIMEOUT, ExistingDora, open_existing
+from trio_bridge.dora.processes import ProcessId, process
 from trio_bridge.dora.settings import DoraSettings, split_address
 from trio_bridge.errors import RuntimeFailed
 
@@ -99,3 +100,29 @@ async def test_a_stop_that_fails_is_tried_until_it_is_done(autojump_clock):
         await trio.sleep(60)
         assert [at - began for at in commands.asked] == pytest.approx([0, 5, 10, 15])
         nursery.cancel_scope.cancel()
+
+
+async def test_the_end_waits_only_so_long(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator that takes its time over each of many dataflows."""
+    tidied: list[float] = []
+
+    async def leave_none() -> None:
+        tidied.append(trio.current_time())
+
+    class Slow:
+        async def running(self) -> list[str]:
+            return [f"trio_bridge-a-b-1-1-{number}" for number in range(100)]
+
+        async def stop(self, _name: str) -> StopResult:
+            await trio.sleep(9)
+            return StopResult(False, None)
+
+    monkeypatch.setattr("trio_bridge.dora.existing.leave_none", leave_none)
+    commands = cast("Commands", Slow())
+    own = ProcessId(1, 1)
+    dora = ExistingDora(Path("/"), 1, "trio_bridge-a-b", own, commands, ("127.0.0.1", 1))
+    began = trio.current_time()
+    await dora.close()
+    assert [at - began for at in tidied] == [CLOSE_TIMEOUT]

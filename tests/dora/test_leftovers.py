@@ -26,7 +26,7 @@ from trio_bridge.dora.leftovers import (
     reaped,
     sweep,
 )
-from trio_bridge.dora.lifetime import ProcessId, children_of, process, started_with
+from trio_bridge.dora.processes import ProcessId, children_of, process, started_with
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,15 @@ def test_the_bridge_sees_the_nodes_it_has_to_do_with():
     }
 
 
+def test_inputs_that_dora_writes_in_the_short_form_can_be_read():
+    """Those of nodes that are somebody's own, and nodes without any, too."""
+    text, bridge, _ = read_node_config(environment()).instance("x")
+    nodes = {node["id"]: node for node in yaml.safe_load(text)["nodes"]}
+    assert nodes["echo"]["inputs"]["listen"]["source"] == f"{bridge}/listen"
+    assert nodes["echo"]["inputs"]["tick"] == {"source": "dora/timer/millis/500"}
+    assert nodes["clock"]["inputs"] == {}
+
+
 def test_the_environment_tells_the_contract():
     with pytest.raises(DataflowError, match="the hub contract"):
         read_node_config(environment(TRIO_BRIDGE_NODE_CONTRACT="hub"))

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import trio
-from tests.support.pool import START, STOP, Machine, open_house
+from tests.support.pool import START, STOP, FakeInstance, Machine, open_house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_bridge.dora.backoff import FIRST, MOST, STEADY, Backoff
 from trio_bridge.dora.pool import RETRY_AFTER, Pool
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.errors import DataflowError
+from trio_bridge.errors import DataflowError, RuntimeFailed
 
 # --- places ----------------------------------------------------------------------------------
 
@@ -313,6 +313,25 @@ async def test_while_the_host_is_away_sessions_wait(autojump_clock: MockClock) -
         await trio.sleep(START + 0.1)
         assert "b" in house.served
         assert house.pool.healthy
+
+
+async def test_a_host_that_runs_and_cannot_is_not_asked_at_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `dora` program does not start, for instance: it is tried later and later."""
+
+    async def cannot(instance: FakeInstance, *_: object) -> None:
+        instance._machine.starts.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        raise RuntimeFailed("`dora start` cannot be run")
+
+    async with open_house(warm=0, wait_timeout=20) as house:
+        monkeypatch.setattr(FakeInstance, "run", cannot)
+        await house.come("a")
+        await trio.sleep(10)
+        starts = house.machine.starts
+        assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.5, 1, 2, 4], abs=0.01)
+        assert house.pool.status()["lastFailure"] == "`dora start` cannot be run"
 
 
 async def test_pools_of_one_machine_take_turns(autojump_clock: MockClock) -> None:

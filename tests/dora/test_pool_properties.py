@@ -43,7 +43,9 @@ def check(house: House) -> None:
     capacity = house.pool.instances[0].capacity if house.pool.instances else 0
     assert all(load <= capacity for load in house.loads)
     ahead: set[Choice] = set()
-    for name in house.waiting:
+    # Of those who rush in at one moment it is Trio that says who comes first.
+    line = {w.session_id: w.number for v in house.pool._roster.variants for w in v.line}
+    for name in sorted(house.waiting, key=line.__getitem__):
         choice = house.wishes[name]
         # A place is kept from the first in line only by one of another variant before it.
         assert not has_place(house, choice) or ahead - {choice}

@@ -194,6 +194,27 @@ async def test_failures_are_kept_for_a_while_after_who_met_them(
         assert len(house.pool.status()["variants"]) == 1
 
 
+@pytest.mark.parametrize("fault", ["hopeless", "fleeting"])
+async def test_failures_are_kept_when_who_met_them_has_hung_up(
+    autojump_clock: MockClock, fault: str
+) -> None:
+    """Whoever connects and goes again would have it started as often as he likes."""
+    async with open_house(default=EN, max_instances=2) as house:
+        machine = house.machine
+        if fault == "hopeless":
+            machine.hopeless = {DE}
+        else:
+            machine.fleeting = 1000
+        for number in range(100):
+            await house.come(f"{number}", DE)
+            await trio.sleep(SOON)
+            if f"{number}" in house.scopes:
+                await house.go(f"{number}")
+            await trio.sleep(START + SOON)
+        assert len(machine.starts) < 15
+        assert house.pool.status()["failures"] > 5
+
+
 async def test_who_is_told_what_is_wrong_is_told_of_his_own(autojump_clock: MockClock) -> None:
     machine = Machine(hopeless={DE})
     async with open_house(machine, EN, max_instances=2, wait_timeout=1) as house:

@@ -15,7 +15,8 @@ import trio
 from attrs import define
 
 from trio_bridge.dora.commands import program_path
-from trio_bridge.dora.lifetime import Child, children_of
+from trio_bridge.dora.lifetime import Child
+from trio_bridge.dora.processes import children_of
 
 
 def free_port() -> int:

@@ -9,6 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
+from trio_bridge.dora.processes import parent_of, pids, stat_fields
+
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _NODES = "trio_bridge.nodes."
@@ -56,17 +58,17 @@ class Usage:
 def tree(root: int) -> dict[int, Process]:
     """A process and all below it, by pid. One that ends meanwhile is left out."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
-            children.setdefault(int(stat[1]), []).append(int(entry.name))
+    for pid in pids():
+        if (fields := stat_fields(pid)) is not None:
+            children.setdefault(parent_of(fields), []).append(pid)
     found: dict[int, Process] = {}
     waiting = [root]
     while waiting:
         pid = waiting.pop()
         waiting.extend(children.get(pid, ()))
-        stat = _stat(pid)
-        if stat is not None:
-            cpu = (int(stat[11]) + int(stat[12])) * _TICK
+        fields = stat_fields(pid)
+        if fields is not None:
+            cpu = (int(fields[11]) + int(fields[12])) * _TICK
             name = "bridge" if pid == root else _name(pid)
             found[pid] = Process(pid, name, cpu, _own_mb(pid))
     return found
@@ -76,12 +78,10 @@ def listener(port: int) -> int | None:
     """The process that listens on a TCP port here; None if there is none, or it is not ours
     to look at."""
     sockets = {f"socket:[{inode}]" for inode in _listening(port)}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    for pid in pids():
         try:
-            if any(os.readlink(link) in sockets for link in (entry / "fd").iterdir()):
-                return int(entry.name)
+            if any(os.readlink(link) in sockets for link in Path(f"/proc/{pid}/fd").iterdir()):
+                return pid
         except OSError:
             continue
     return None
@@ -97,14 +97,6 @@ def _listening(port: int) -> list[str]:
             if words[3] == "0A" and int(words[1].rpartition(":")[2], 16) == port:
                 inodes.append(words[9])
     return inodes
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third on, the state."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
 
 
 def _name(pid: int) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import trio
-from dora import Node
 
+from trio_bridge.dora.commands import inherited_environment
 from trio_bridge.dora.ground import Daemon
 from trio_bridge.dora.lifetime import GENTLY
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.errors import DataflowError
+
+if TYPE_CHECKING:
+    from dora import Node
 
 _PROBE = """
 import os, sys
@@ -32,6 +35,16 @@ def without_backtraces() -> None:
     os.environ.setdefault("RUST_LIB_BACKTRACE", "0")
 
 
+async def join(daemon: Daemon, bridge_id: str, probe_id: str) -> DoraNode | None:
+    """Attach to a dynamic node as soon as all other nodes of its dataflow have attached; see
+    `Ground.join`.
+
+    Raises:
+        DataflowError: Dora refuses.
+    """
+    return await attach(daemon, bridge_id) if await wait_attached(daemon, probe_id) else None
+
+
 async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
     """Wait until all other nodes of a dataflow have attached.
 
@@ -47,7 +60,7 @@ async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
         capture_stdout=True,
         capture_stderr=True,
         check=False,
-        env={**os.environ, **daemon.attach_environment, **daemon.mark_environment},
+        env=inherited_environment() | daemon.attach_environment | daemon.mark_environment,
     )
     return done.returncode == 0
 
@@ -60,22 +73,30 @@ async def attach(daemon: Daemon, node_id: str) -> DoraNode:
     Raises:
         DataflowError: Dora refuses, or a node has ended meanwhile.
     """
+    # Not imported at the top: those who only read descriptors need no Dora.
+    from dora import Node
+
     async with _attaching:
         try:
-            return await trio.to_thread.run_sync(_attach, daemon, node_id)
+            return await trio.to_thread.run_sync(_attach, Node, daemon, node_id)
         except RuntimeError as exc:
-            words = " ".join(str(exc).partition("\n\nLocation")[0].split())
-            raise DataflowError(f"the bridge cannot join the dataflow: {words}") from exc
+            raise refused(exc) from exc
 
 
-def _attach(daemon: Daemon, node_id: str) -> DoraNode:
+def refused(exc: RuntimeError) -> DataflowError:
+    """What Dora says when it lets nobody join, without its source locations."""
+    words = " ".join(str(exc).partition("\n\nLocation")[0].split())
+    return DataflowError(f"the bridge cannot join the dataflow: {words}")
+
+
+def _attach(node: type[Node], daemon: Daemon, node_id: str) -> DoraNode:
     without_backtraces()
     names = daemon.attach_environment
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:
         # Its stub leaves `Optional` out.
-        return cast("DoraNode", Node(node_id, daemon_port=daemon.daemon_port))
+        return cast("DoraNode", node(node_id, daemon_port=daemon.daemon_port))
     finally:
         for name, value in before.items():
             if value is None:

@@ -111,14 +111,14 @@ async def open_dora_backend(
 ) -> AsyncGenerator[DoraBackend, None]:
     """Start the dataflow's instances; leaving the context stops them.
 
+    An instance that breaks ends its own sessions and is replaced. When the runtime dies, that
+    happens to all of them.
+
     Args:
         settings: Which dataflow, and how many of it.
         grounds: What carries it; stays the caller's. Default: a private runtime of its own, or
             the Dora that the settings name.
         session_values: What its nodes may be started with; see `Settings.session_values`.
-
-    An instance that breaks ends its own sessions and is replaced. When the runtime dies, that
-    happens to all of them.
 
     Raises:
         DataflowError: The dataflow is wrong, or did not come up; names the node.
@@ -160,11 +160,12 @@ async def open_dora_backends(
     *,
     session_values: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncGenerator[dict[str, DoraBackend], None]:
-    """Start several dataflows on one runtime of their own; leaving the context stops them all.
+    """Start several dataflows on one Dora: a private runtime, or the one that is named. Leaving
+    the context stops them all.
 
     Args:
-        wanted: The settings of each; a dataflow that is named twice is started once. They
-            share one Dora.
+        wanted: The settings of each; a dataflow that is named twice is started once. Which Dora
+            it is, the first of them say.
         session_values: As for `open_dora_backend`.
 
     Yields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -68,6 +69,7 @@ class Commands:
 
         Raises:
             DataflowError: It does not pass.
+            RuntimeFailed: The program cannot be run.
         """
         done = await self.run("validate", str(descriptor))
         if done.returncode != 0:
@@ -78,23 +80,30 @@ class Commands:
 
         Raises:
             DataflowError: Dora does not start it.
-            RuntimeFailed: The daemon did not report to the coordinator in time.
+            RuntimeFailed: The daemon did not report to the coordinator in time, or the program
+                did not come to an end.
         """
         command = ("start", str(descriptor), "--detach", "--name", name)
+        problem = f"`dora start` took longer than {START_TIMEOUT:g} s"
         with trio.move_on_after(START_TIMEOUT):
             while True:
-                done = await self.run(*command, gently=True, patience=START_TIMEOUT)
+                done = await self.run(*command, gently=True, patience=math.inf)
                 # The daemon listens for nodes before it has reported to the coordinator.
                 if "daemon connections" not in done.stderr:
                     break
+                problem = "the dora daemon did not report to its coordinator"
                 await trio.sleep(_CONNECT_INTERVAL)
             if done.returncode != 0:
                 raise DataflowError(f"dora did not start the dataflow: {error_of(done)}")
             return
-        raise RuntimeFailed("the dora daemon did not report to its coordinator")
+        raise RuntimeFailed(problem)
 
     async def stop(self, name: str) -> StopResult:
-        """Stop a dataflow by name; nodes that do not end are killed."""
+        """Stop a dataflow by name; nodes that do not end are killed.
+
+        Raises:
+            RuntimeFailed: The program cannot be run.
+        """
         grace = f"{round(STOP_GRACE * 1000)}ms"
         done = await self.run("stop", "--name", name, "--grace-duration", grace, gently=True)
         match = _NODE_FAILED.search(done.stderr)
@@ -112,23 +121,30 @@ class Commands:
         done = await self.run("list", "--format", "json", gently=True)
         if done.returncode != 0:
             raise RuntimeFailed(f"the dora coordinator does not answer: {error_of(done)}")
-        rows: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+        rows = [_row(line) for line in done.stdout.splitlines()]
         return [str(row["name"]) for row in rows if row.get("status") not in _OVER]
 
     async def run(
         self, *args: str, gently: bool = False, patience: float = COMMAND_TIMEOUT
     ) -> subprocess.CompletedProcess[str]:
-        """Run the program; one that takes too long has a negative return code."""
+        """Run the program; one that takes too long has a negative return code.
+
+        Raises:
+            RuntimeFailed: It cannot be run: there is no memory, or no process to be had.
+        """
         command = [*(GENTLY if gently else ()), self.program, *args]
         with trio.move_on_after(patience):
-            done = await trio.run_process(
-                command,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                cwd=self.directory,
-                env=self.env,
-            )
+            try:
+                done = await trio.run_process(
+                    command,
+                    capture_stdout=True,
+                    capture_stderr=True,
+                    check=False,
+                    cwd=self.directory,
+                    env=self.env,
+                )
+            except OSError as exc:
+                raise RuntimeFailed(f"`dora {args[0]}` cannot be run: {exc}") from exc
             out, err = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
             return subprocess.CompletedProcess(command, done.returncode, out, err)
         return subprocess.CompletedProcess(
@@ -141,6 +157,17 @@ def program_path() -> str:
     not activated is not on PATH."""
     scripts = str(Path(sys.executable).parent)
     return os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
+
+
+def inherited_environment(*foreign: str) -> dict[str, str]:
+    """Our environment for what we start. What is set for the server, its secret above all, is
+    no business of that.
+
+    Args:
+        foreign: Prefixes of further variables to leave out.
+    """
+    foreign = ("TRIO_BRIDGE_SERVER_", *foreign)
+    return {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
 
 
 def find_program() -> str:
@@ -166,6 +193,16 @@ def read_log(node: str, descriptor: Path) -> str:
             except (ValueError, KeyError):
                 lines.append(line)
     return "\n".join(lines[-LOG_LINES:])
+
+
+def _row(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict) or "name" not in row:
+        raise RuntimeFailed(f"`dora list` says what cannot be read: {line[:80]!r}")
+    return row
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:

@@ -10,9 +10,10 @@ from attrs import define, field
 
 from trio_bridge.dora.conduct import Conduct
 from trio_bridge.dora.liveness import Fault
+from trio_bridge.dora.node_entry import QUEUE_SIZE
 from trio_bridge.messages import Failure
 
-MOST_LOST = 10_000
+MOST_LOST = QUEUE_SIZE
 """A gap in a node's numbers that is taken for a loss: what an input's queue holds. A longer one
 is a number that is wrong."""
 

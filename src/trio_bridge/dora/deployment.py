@@ -65,7 +65,7 @@ class Deployment:
             return None
         return next((node for node in self.descriptor.nodes if node not in attached), None)
 
-    async def explain(
+    async def stop_and_explain(
         self,
         *,
         silent: str | None,

@@ -127,7 +127,7 @@ class Descriptor:
         bridge, probe = f"{self.bridge}-{unique}", f"{PROBE}-{unique}"
         nodes = []
         # Where the bridge is: a process reaches only the daemon of its own machine.
-        placed: dict[str, Any] = {"id": probe, "path": "dynamic"}
+        probe_node: dict[str, Any] = {"id": probe, "path": "dynamic"}
         for node in self._document["nodes"]:
             inputs = {
                 input_id: {**entry, "source": _rewired(entry["source"], self.bridge, bridge)}
@@ -136,10 +136,14 @@ class Descriptor:
             own_id = bridge if node["id"] == self.bridge else node["id"]
             nodes.append({**node, "id": own_id, "inputs": inputs})
             if own_id == bridge and "deploy" in node:
-                placed["deploy"] = node["deploy"]
-        nodes.append(placed)
+                probe_node["deploy"] = node["deploy"]
+        nodes.append(probe_node)
         document = {**self._document, "nodes": nodes}
         return yaml.safe_dump(document, sort_keys=False, allow_unicode=True), bridge, probe
+
+
+_AS_NODE = "as_node"
+"""It ships, but no bridge can serve it: the bridge is one of its nodes."""
 
 
 def find_dataflow(name: str | Path) -> Path:
@@ -159,7 +163,8 @@ def find_dataflow(name: str | Path) -> Path:
     for folder in folders:
         if (folder / f"{name}.yml").is_file():
             return folder / f"{name}.yml"
-    known = sorted({file.stem for folder in folders for file in folder.glob("*.yml")})
+    found = {file.stem for folder in folders for file in folder.glob("*.yml")}
+    known = sorted(found - {_AS_NODE})
     raise DataflowError(f"there is no dataflow {str(name)!r}; there are {', '.join(known)}")
 
 

@@ -22,11 +22,18 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
-from trio_bridge.dora.commands import Commands, find_program, program_path, read_log
+from trio_bridge.dora.attach import join
+from trio_bridge.dora.commands import (
+    Commands,
+    find_program,
+    inherited_environment,
+    program_path,
+    read_log,
+)
 from trio_bridge.dora.leftovers import own_directory, sweep
-from trio_bridge.dora.lifetime import ProcessId, process
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
+from trio_bridge.dora.processes import ProcessId, process
 from trio_bridge.dora.settings import split_address
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
@@ -36,6 +43,9 @@ CONNECT_TIMEOUT = 3.0
 
 RETRY_INTERVAL = 5.0
 """Seconds between attempts to stop what could not be stopped."""
+
+CLOSE_TIMEOUT = 15.0
+"""Seconds that the end may take, whatever the coordinator does."""
 
 _OWNER = re.compile(r"(?P<prefix>trio_bridge-.+)-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]+")
 
@@ -89,10 +99,7 @@ class ExistingDora:
         await self._commands.start(descriptor, name)
 
     async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
-        # Not imported at the top: those who only read descriptors need no Dora.
-        from trio_bridge.dora.attach import attach, wait_attached
-
-        return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
+        return await join(self, bridge_id, probe_id)
 
     async def stop(self, name: str) -> tuple[str, str] | None:
         self._used.discard(name)
@@ -158,7 +165,7 @@ class ExistingDora:
         """Stop what was started."""
         with trio.CancelScope(shield=True):
             # If it cannot be reached, the next bridge on this machine does it.
-            with suppress(RuntimeFailed):
+            with trio.move_on_after(CLOSE_TIMEOUT), suppress(RuntimeFailed):
                 await self.sweep()
             await leave_none()
 
@@ -198,8 +205,7 @@ async def open_existing(
 
 
 def _environment(address: str, port: int) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("TRIO_BRIDGE_SERVER_")}
-    return env | {
+    return inherited_environment() | {
         "DORA_COORDINATOR_ADDR": address,
         "DORA_COORDINATOR_PORT": str(port),
         "RUST_BACKTRACE": "0",

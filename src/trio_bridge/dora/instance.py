@@ -30,6 +30,9 @@ from trio_bridge.errors import BackendUnavailable, BridgeError
 STOP_TIMEOUT = 5.0
 """Seconds a stop may take in all; one that Dora has to finish with a kill takes 1.6 s."""
 
+CLOSE_TIMEOUT = STOP_TIMEOUT + 1.0
+"""Seconds until it has also been cleared away, which takes 50 ms."""
+
 DIALOGUES: dict[ContractName, type[Dialogue[Any]]] = {
     "native": NativeDialogue,
     "hub": HubDialogue,
@@ -103,6 +106,7 @@ class Instance:
             "sessions": self.sessions,
             "nodeSessions": dict(self.node_sessions),
             "lostMessages": self.lost,
+            "badMessages": self.bad,
         }
 
     # --- sessions ---------------------------------------------------------------------------
@@ -173,7 +177,7 @@ class Instance:
                     await self._condition.broken.wait()
                 else:
                     timed_out = starting.cancelled_caught
-                    error = await self._deployment.explain(
+                    error = await self._deployment.stop_and_explain(
                         silent=self._silent() if timed_out else None,
                         fault=self._condition.fault,
                         error=error,
@@ -182,7 +186,7 @@ class Instance:
                 nursery.cancel_scope.cancel()
         finally:
             self._condition.warm = False
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await self._stop()
                 await self._deployment.clear_away(self._condition.fault)
         if error is not None:

@@ -19,6 +19,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.backend import BackendSession
+from trio_bridge.dora.attach import refused, without_backtraces
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.instance import Instance
@@ -28,7 +29,7 @@ from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.shared_memory import leave_none
-from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError
+from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 
 RETRY_AFTER = 5.0
@@ -101,14 +102,11 @@ class JoinedDora:
         # is wrong with the dataflow has been said by now.
         from dora import Node
 
-        from trio_bridge.dora.attach import without_backtraces
-
         without_backtraces()
         try:
             node = cast("DoraNode", await trio.to_thread.run_sync(Node))
         except RuntimeError as exc:
-            words = " ".join(str(exc).partition("\n\nLocation")[0].split())
-            raise DataflowError(f"the bridge cannot join the dataflow: {words}") from exc
+            raise refused(exc) from exc
         token = trio.lowlevel.current_trio_token()
         return cast("DoraNode", _StartedNode(node, self._stop, self.stopping, token))
 
@@ -177,10 +175,36 @@ class JoinedBackend:
             self._instance.leave(session_id)
             self._left.unpark_all()
 
-    async def run(
+    async def start(self, nursery: trio.Nursery, startup: float) -> None:
+        """Have the dataflow come up, and serve it in a nursery until it breaks. Where it is
+        asked to stop before it is up, it is let go of at once.
+
+        Raises:
+            DataflowError: See `Instance.run`.
+            RuntimeFailed: The same.
+        """
+        failure: BridgeError | None = None
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._give_way, watching.cancel_scope)
+            try:
+                await nursery.start(self._run, startup)
+            except BridgeError as exc:
+                # Raised outside the nursery, which would wrap it.
+                failure = exc
+            watching.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _give_way(self, starting: trio.CancelScope) -> None:
+        await self._ground.stopping.wait()
+        # Once it is warm, its sessions are sent away first.
+        if not self._instance.warm:
+            self._ground.release()
+            starting.cancel()
+
+    async def _run(
         self, startup: float, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until the dataflow breaks; see `Instance.run`."""
         try:
             await self._instance.run(startup, task_status)
         finally:
@@ -205,7 +229,8 @@ class JoinedBackend:
 async def open_joined_backend(
     settings: DoraSettings, environ: Mapping[str, str] = os.environ
 ) -> AsyncGenerator[JoinedBackend, None]:
-    """Join the dataflow that has started this process.
+    """Join the dataflow that has started this process. If that is stopped before it is up, the
+    backend takes nobody, and is over at once (`JoinedBackend.wait_over`).
 
     Args:
         settings: How many sessions it takes, and how long it may need to come up.
@@ -222,19 +247,23 @@ async def open_joined_backend(
         ground = JoinedDora(Path(directory))
         instance = Instance(descriptor.name, places, descriptor, ground)
         backend = JoinedBackend(descriptor.capabilities, instance, ground)
-        async with trio.open_nursery() as nursery:
-            try:
-                prepare(ROWS.values())
-                await nursery.start(backend.run, settings.startup_timeout)
-            except BridgeError as exc:
-                # Raised outside the nursery, which would wrap it.
-                failure = exc
-            else:
+        try:
+            async with trio.open_nursery() as nursery:
                 try:
-                    yield backend
-                finally:
-                    ground.release()
-            nursery.cancel_scope.cancel()
-    await leave_none()
+                    prepare(ROWS.values())
+                    await backend.start(nursery, settings.startup_timeout)
+                except BridgeError as exc:
+                    # Raised outside the nursery, which would wrap it.
+                    failure = exc
+                else:
+                    try:
+                        yield backend
+                    finally:
+                        ground.release()
+                nursery.cancel_scope.cancel()
+        finally:
+            # Also where what went wrong is no `BridgeError`. It waits for a moment at most.
+            with trio.CancelScope(shield=True):
+                await leave_none()
     if failure is not None:
         raise failure

@@ -19,7 +19,8 @@ from pathlib import Path
 import trio
 
 from trio_bridge.dora import reaper
-from trio_bridge.dora.lifetime import started_with, wait_ended
+from trio_bridge.dora.lifetime import wait_ended
+from trio_bridge.dora.processes import started_with
 from trio_bridge.dora.shared_memory import remove_unheld_segments
 
 RUNTIME_VARIABLE = "_TRIO_BRIDGE_RUNTIME"
@@ -87,8 +88,9 @@ async def reaped(directory: Path) -> AsyncGenerator[None, None]:
             with trio.move_on_after(END_TIMEOUT):
                 await wait_ended(process.pid)
             process.kill()
-            await wait_ended(process.pid)
-            process.wait()
+            with trio.move_on_after(END_TIMEOUT):
+                await wait_ended(process.pid)
+        process.poll()
 
 
 def _start_reaper(directory: Path) -> subprocess.Popen[bytes]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import trio
-from attrs import define, frozen
+from attrs import define
 
 from trio_bridge.dora.parent_death import before_exec
 
@@ -22,6 +20,9 @@ the daemon's priority: what is lowered cannot be raised again."""
 
 KILL_GRACE = 1.0
 """Seconds between asking a process to end and killing it. Coordinator and daemon take 5 ms."""
+
+STOP_TIMEOUT = 3.0
+"""Seconds until what was killed is no longer waited for: the kernel holds on to it."""
 
 
 async def wait_ended(pid: int) -> None:
@@ -86,105 +87,11 @@ class Child:
         return self._popen.wait()
 
     async def stop(self) -> None:
-        """Ask it to end, kill it a second later; returns when it has ended."""
-        with trio.CancelScope(shield=True):
+        """Ask it to end, kill it a second later; returns when it has ended, or does not even
+        so."""
+        with trio.move_on_after(STOP_TIMEOUT, shield=True):
             self._popen.terminate()
             with trio.move_on_after(KILL_GRACE):
                 await self.wait()
             self._popen.kill()
             await self.wait()
-
-
-@frozen
-class ProcessId:
-    """A process, told apart from a later one that got the same number."""
-
-    pid: int
-    started: int
-
-    def kill(self) -> None:
-        """Kill it, if it is still there."""
-        try:
-            # Its number cannot become another's between the look and the signal.
-            watch = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            if _stat(self.pid)[1] == self.started:
-                with suppress(ProcessLookupError, PermissionError):
-                    signal.pidfd_send_signal(watch, signal.SIGKILL)
-        finally:
-            os.close(watch)
-
-    def working_directory(self) -> str:
-        """Where it runs; empty if it has ended."""
-        try:
-            return str(Path(f"/proc/{self.pid}/cwd").readlink())
-        except OSError:
-            return ""
-
-    def environment(self, name: str) -> str:
-        """A variable of the environment it was started with; empty if it has none."""
-        try:
-            entries = Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0")
-        except OSError:
-            return ""
-        start = f"{name}=".encode()
-        values = (e.removeprefix(start) for e in entries if e.startswith(start))
-        return next(values, b"").decode(errors="replace")
-
-    def has_socket(self) -> bool:
-        """Whether it has any socket open."""
-        try:
-            files = list(Path(f"/proc/{self.pid}/fd").iterdir())
-        except OSError:
-            return False
-        for file in files:
-            with suppress(OSError):
-                if str(file.readlink()).startswith("socket:"):
-                    return True
-        return False
-
-
-def children_of(pid: int) -> list[ProcessId]:
-    """The processes that `pid` has started and that still run."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            parent, started = _stat(int(entry.name))
-            if parent == pid:
-                found.append(ProcessId(int(entry.name), started))
-    return found
-
-
-def started_with(name: str, value: str) -> list[ProcessId]:
-    """The processes that were started with a variable of the environment: whoever their parent
-    is, also when the one that started them has died."""
-    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    processes = (ProcessId(pid, _stat(pid)[1]) for pid in pids)
-    return [process for process in processes if process.environment(name) == value]
-
-
-def child_of(parent: int, pid: int) -> ProcessId | None:
-    """The process `pid` if `parent` started it and it still runs. Looks at that one only:
-    reading all of /proc takes milliseconds."""
-    actual, started = _stat(pid)
-    return ProcessId(pid, started) if actual == parent else None
-
-
-def process(pid: int) -> ProcessId | None:
-    """The process that has this number now."""
-    parent, started = _stat(pid)
-    return ProcessId(pid, started) if parent >= 0 else None
-
-
-def _stat(pid: int) -> tuple[int, int]:
-    """Parent and start time (in clock ticks since boot); (-1, -1) for no process, or one that
-    is not ours to look at."""
-    try:
-        content = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return -1, -1
-    # The program's name, in brackets, may hold any bytes; after it come fields 3, 4, …
-    fields = content[content.rindex(b")") + 2 :].split()
-    return int(fields[1]), int(fields[19])

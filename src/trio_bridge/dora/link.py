@@ -10,6 +10,7 @@ from attrs import define, field
 
 from trio_bridge.dora.contract import Answer, Listen, Row, Speech, Transcript
 from trio_bridge.dora.contract import Cancel as CancelRow
+from trio_bridge.dora.node_entry import QUEUE_SIZE
 from trio_bridge.dora.translate import to_event, to_row
 from trio_bridge.errors import BackendBroken
 from trio_bridge.headroom import Headroom
@@ -29,7 +30,7 @@ EVENTS_WAITING = 1024
 """Events a session may leave unread: 20 s of 20 ms audio frames. The instance never waits for
 a session; one that far behind is ended."""
 
-MOST_MISSING = 10_000
+MOST_MISSING = QUEUE_SIZE
 """Rows of a response that may be missing at once; a longer gap is a number that is wrong."""
 
 BAD_ROW = "node_broke_contract"

@@ -55,7 +55,7 @@ def read_node_config(environ: Mapping[str, str]) -> Descriptor:
         outputs=tuple(entries[name]["outputs"]),
         session_values=frozenset(),
         links=tuple(x for x in links if {x.node, x.source} <= {*nodes, name}),
-        document=document,
+        document={**document, "nodes": list(entries.values())},
     )
     check_bridge(descriptor, problems)
     for link in descriptor.links:

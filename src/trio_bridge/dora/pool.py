@@ -50,7 +50,7 @@ class Pool(Generic[InstanceT]):
     _default: Choice = ()
     _roster: Roster[InstanceT] = field(init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
-    _stopped: bool = field(default=False, init=False)
+    _stopped_one: bool = field(default=False, init=False)
     """Whether one was stopped as it should be, and none has become warm since."""
 
     def __attrs_post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Pool(Generic[InstanceT]):
         """Whether an instance is warm, or none need be and the default has not failed."""
         if any(member.instance.warm for member in self._roster.members):
             return True
-        need_not_be = self._settings.warm == 0 or self._stopped
+        need_not_be = self._settings.warm == 0 or self._stopped_one
         failed = self._roster.default.backoff.failures > 0 or self._host.failure is not None
         return need_not_be and not failed
 
@@ -224,10 +224,13 @@ class Pool(Generic[InstanceT]):
         try:
             await self._start(variant)
         except RuntimeFailed as exc:
-            # No fault of the dataflow: the host, once it runs again, lets it start.
+            # A host that is down lets it start once it runs again. One that is not, and could
+            # not do it all the same, is not to be asked at once, over and over.
+            if self._host.failure is None:
+                self._roster.failed(variant, str(exc), trio.current_time())
             log.warning("an instance did not come up", error=str(exc))
         except BridgeError as exc:
-            variant.failed(str(exc), trio.current_time())
+            variant = self._roster.failed(variant, str(exc), trio.current_time())
             log.error(
                 "an instance did not come up",
                 error=str(exc),
@@ -239,7 +242,8 @@ class Pool(Generic[InstanceT]):
             )
         except Exception as exc:
             # A full disk, no more files or processes: those who are being served go on.
-            variant.failed(f"it could not be started: {exc!r}", trio.current_time())
+            words = f"it could not be started: {exc!r}"
+            self._roster.failed(variant, words, trio.current_time())
             log.exception("an instance did not come up")
 
     async def _start(self, variant: Variant[InstanceT]) -> None:
@@ -249,15 +253,15 @@ class Pool(Generic[InstanceT]):
         await self._nursery.start(self._run, member)
         now = trio.current_time()
         if member.ended.is_set():
-            variant.failed("it broke as soon as it was warm", now)
+            self._roster.failed(variant, "it broke as soon as it was warm", now)
             return
         self._roster.started(member, now)
-        self._stopped = False
+        self._stopped_one = False
         self._settle()
 
     async def _stop(self, member: Member[InstanceT]) -> None:
         log.info("an idle instance is stopped", dataflow=member.instance.name)
-        member.leaving = self._stopped = True
+        member.leaving = self._stopped_one = True
         member.scope.cancel()
         await member.ended.wait()
 
@@ -284,4 +288,4 @@ class Pool(Generic[InstanceT]):
     def _broke(self, variant: Variant[InstanceT], warm_since: float) -> None:
         now = trio.current_time()
         if now - warm_since < STEADY:
-            variant.failed("it broke soon after its start", now)
+            self._roster.failed(variant, "it broke soon after its start", now)

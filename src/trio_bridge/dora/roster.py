@@ -1,8 +1,8 @@
 """Who is in a pool: its instances, the variants they are of, and who waits for which of them.
 
-It decides and does nothing: who gets a place, what is started next, what is stopped. All
-variants share one budget of instances. They take turns as their sessions came: where there is
-no room for the next instance, one that nobody uses is set aside for it.
+It decides who gets a place, what is started next, what is stopped; it starts and stops nothing.
+All variants share one budget of instances. They take turns as their sessions came: where there
+is no room for the next instance, one that nobody uses is set aside for it.
 """
 
 from __future__ import annotations
@@ -314,6 +314,19 @@ class Roster(Generic[InstanceT]):
         variant.backoff.started(now)
         while variant.line and (free := self.free(variant)) is not None:
             self._serve(variant.line.popleft(), free)
+
+    def failed(
+        self, variant: Variant[InstanceT], problem: str, now: float
+    ) -> Variant[InstanceT]:
+        """An instance did not start, or broke before it was steady. It is held against the
+        variant also where nobody waits for it any more, and it was forgotten meanwhile.
+
+        Returns:
+            The variant of that choice as it is now in the books.
+        """
+        variant = self._variants.setdefault(variant.choice, variant)
+        variant.failed(problem, now)
+        return variant
 
     def wanted(self, now: float) -> Variant[InstanceT] | None:
         """What an instance is to be started of, if one is wanted and may be had: for whoever

@@ -16,7 +16,15 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
-from trio_bridge.dora.commands import LOG_LINES, Commands, find_program, program_path, read_log
+from trio_bridge.dora.attach import join
+from trio_bridge.dora.commands import (
+    LOG_LINES,
+    Commands,
+    find_program,
+    inherited_environment,
+    program_path,
+    read_log,
+)
 from trio_bridge.dora.leftovers import (
     RUNTIME_VARIABLE,
     end_processes,
@@ -39,6 +47,9 @@ ZENOH_VARIABLE = "DORA_ZENOH_CONFIG_OVERLAY"
 START_TIMEOUT = 10.0
 """Seconds for coordinator and daemon to come up; 0.3 s is usual."""
 
+CLOSE_TIMEOUT = 10.0
+"""Seconds that its end may take, whatever does not end; 50 ms are usual."""
+
 _CONNECT_INTERVAL = 0.01
 _ZENOH = """{
   "scouting": { "delay": 0, "multicast": { "enabled": false }, "gossip": { "enabled": false } }
@@ -56,7 +67,7 @@ class Runtime:
         directory: Where it keeps its files; gone when it ends.
         daemon_port: Where a dynamic node attaches.
         mark: Stands at the front of every dataflow name: whose it is.
-        zenoh_overlay: The file to name in `DORA_ZENOH_CONFIGOVERLAY` when attaching.
+        zenoh_overlay: The file to name in `DORA_ZENOH_CONFIG_OVERLAY` when attaching.
         shared: See `Ground.shared`.
     """
 
@@ -95,10 +106,7 @@ class Runtime:
 
     async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
         """See `Ground.join`."""
-        # Not imported at the top: those who only read descriptors need no Dora.
-        from trio_bridge.dora.attach import attach, wait_attached
-
-        return await attach(self, bridge_id) if await wait_attached(self, probe_id) else None
+        return await join(self, bridge_id, probe_id)
 
     @property
     def attach_environment(self) -> dict[str, str]:
@@ -134,7 +142,7 @@ class Runtime:
 
     async def close(self) -> None:
         """End coordinator and daemon, and whatever nodes are left."""
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._daemon.stop()
             await self._coordinator.stop()
             await end_processes(self.directory)
@@ -200,9 +208,7 @@ async def _start(program: str, directory: Path) -> Runtime:
 
 def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:
     """The environment of coordinator, daemon and, through the daemon, of every node."""
-    # What is set for the server, its secret above all, is no business of the nodes.
-    foreign = ("DORA_", "ZENOH_", "TRIO_BRIDGE_SERVER_")
-    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    env = inherited_environment("DORA_", "ZENOH_")
     env |= {
         ZENOH_VARIABLE: str(overlay),
         RUNTIME_VARIABLE: str(overlay.parent),

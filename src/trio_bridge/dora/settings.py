@@ -44,7 +44,8 @@ class DoraSettings:
     none of its own (see `DataflowSettings`), for all that it is started as together.
 
     Attributes:
-        dataflow: The name of a dataflow that ships (`voice`, `echo`), or a path to a YAML file.
+        dataflow: The name of a dataflow that ships (`voice`, `echo`, `primespeech`), or a path
+            to a YAML file.
         sessions: Sessions that share one instance of the dataflow at most; 1: each has its own.
         warm: Instances with a free place that are kept running, of a template those with the
             first values of the lists. 0: they start on demand.

@@ -70,8 +70,7 @@ def to_row(command: Command, session_id: str, seq: int) -> tuple[str, Row]:
     """
     match command:
         case InputAudio(samples, sample_rate):
-            if sample_rate != SAMPLE_RATE:
-                raise ValueError(f"audio for nodes is at {SAMPLE_RATE} Hz, not {sample_rate}")
+            check_rate(sample_rate)
             return "listen", Listen(session_id, seq, "audio", samples=samples)
         case Configure(turn_detection, transcription):
             data = {"turn_detection": turn_detection, "transcription": transcription}
@@ -89,6 +88,16 @@ def to_row(command: Command, session_id: str, seq: int) -> tuple[str, Row]:
             return "credit", Credit(session_id, response_id, min(seconds, UNLIMITED_SECONDS))
         case MicrophoneAudio():
             raise ValueError("a session turns MicrophoneAudio into InputAudio")
+
+
+def check_rate(sample_rate: int) -> None:
+    """See that audio is as nodes have it.
+
+    Raises:
+        ValueError: It is not at the rate of the contracts.
+    """
+    if sample_rate != SAMPLE_RATE:
+        raise ValueError(f"audio for nodes is at {SAMPLE_RATE} Hz, not {sample_rate}")
 
 
 def to_event(row: Row) -> BackendEvent | None:

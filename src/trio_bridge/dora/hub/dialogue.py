@@ -81,8 +81,7 @@ class HubDialogue(Dialogue[HubLink]):
         self.deployment.find_processes()
         nursery.start_soon(self._keep_time)
 
-    def _sent(self, output: str, number: int) -> None:
-        del number
+    def _sent(self, output: str) -> None:
         if output != "audio" or not self.condition.warm:
             return
         self._unanswered += 1

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from attrs import define, field, frozen
 
-from trio_bridge.dora.contract import SAMPLE_RATE, Float32
+from trio_bridge.dora.contract import SAMPLE_RATE, Float32, port_of
 from trio_bridge.dora.node_io import (
     Batch,
     DoraNode,
@@ -91,7 +91,7 @@ def read_message(event: dict[str, Any] | None) -> NodeEvent:
         return other
     assert event is not None  # noqa: S101  `read_notice` says what that means
     input_id = str(event["id"])
-    port = input_id.split("-", 1)[0]
+    port = port_of(input_id)
     metadata = dict(event["metadata"] or {})
     weight = weight_of(event["value"])
     try:
@@ -122,16 +122,15 @@ def _text(value: pa.Array) -> str:
 
 @define(eq=False)
 class HubOutbox:
-    """Sends messages, each at once. The interface is that of `node_io.Outbox`.
+    """Sends messages, each at once. The interface is that of `attachment.Sender`.
 
     Args:
         node: The node to send from.
-        on_sent: Called with the port and the message's number after each message.
+        on_sent: Called with the port after each message.
     """
 
     _node: DoraNode | None
-    _on_sent: Callable[[str, int], None]
-    _sent: dict[str, int] = field(factory=dict, init=False)
+    _on_sent: Callable[[str], None]
 
     def send(self, port: str, message: Message) -> None:
         """Send a message; never waits."""
@@ -142,8 +141,7 @@ class HubOutbox:
         else:
             value = pa.array([message.text], pa.string())
         self._node.send_output(port, value, dict(message.metadata))
-        number = self._sent[port] = self._sent.get(port, -1) + 1
-        self._on_sent(port, number)
+        self._on_sent(port)
 
     def flush(self) -> None:
         """Nothing waits."""

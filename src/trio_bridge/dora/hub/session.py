@@ -8,11 +8,11 @@ import numpy as np
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.contract import SAMPLE_RATE
 from trio_bridge.dora.hub.answering import Answering
 from trio_bridge.dora.hub.listening import Listening
 from trio_bridge.dora.hub.messages import Message
 from trio_bridge.dora.link import EventLine
+from trio_bridge.dora.translate import check_rate
 from trio_bridge.messages import (
     BackendEvent,
     Cancel,
@@ -105,10 +105,7 @@ class HubLink(EventLine):
         listening, answering = conversation.listening, conversation.answering
         match command:
             case InputAudio(samples, sample_rate):
-                if sample_rate != SAMPLE_RATE:
-                    raise ValueError(
-                        f"audio for nodes is at {SAMPLE_RATE} Hz, not {sample_rate}"
-                    )
+                check_rate(sample_rate)
                 listening.audio(np.asarray(samples, np.float32))
             case Configure(turn_detection):
                 listening.configure(turn_detection)

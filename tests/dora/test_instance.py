@@ -1,0 +1,21 @@
+"""One instance, as `GET /health` shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.dora.test_node_config import environment
+
+from trio_bridge.dora.instance import Instance
+from trio_bridge.dora.joined import JoinedDora
+from trio_bridge.dora.node_config import read_node_config
+
+
+async def test_what_its_nodes_get_wrong_is_counted(tmp_path: Path) -> None:
+    """Messages that were lost, and those that could not be used, each by themselves."""
+    instance = Instance("x", 1, read_node_config(environment()), JoinedDora(tmp_path))
+    instance._condition.bad_message("echo", "no row")
+    instance._condition.bad_message("echo", "no row")
+    instance._condition.missing(3, "echo", "answer")
+    status = instance.status("warm")
+    assert (status["badMessages"], status["lostMessages"]) == (2, 3)
