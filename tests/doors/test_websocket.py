@@ -288,6 +288,34 @@ async def test_pongs_for_a_peer_that_does_not_read_do_not_pile_up(door, app, qui
         assert len(transports[0]._protocol.writes) < 600
 
 
+async def test_a_client_is_heard_while_it_does_not_read(door, app, quick):
+    """One that says all it has to say before it reads anything waits for us, not for itself."""
+    heard: list[str] = []
+
+    async def talk_and_listen(transport):
+        async def listen():
+            while len(heard) < 50:
+                heard.append(await transport.receive())
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            while True:
+                await transport.send(b"x" * 1_000_000)
+
+    app.handler = talk_and_listen
+    calm = evolve(quick.websocket, ping_interval=60, send_timeout=60)
+    port = await door(evolve(quick, websocket=calm))
+    stream, _ = await raw(port)
+    async with stream:
+        for number in range(50):
+            await stream.send_all(frame(1, b"%d" % number))
+            await trio.sleep(0.001)
+        with trio.fail_after(5):
+            await app.done.wait()
+    assert heard == [str(number) for number in range(50)]
+
+
 async def test_text_that_is_not_utf8_closes_1007(door, app):
     """Even when the bad byte is spread over fragments."""
     port = await door()

@@ -10,7 +10,7 @@ The socket is read only while the session receives: behind it TCP holds the clie
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 import trio
@@ -96,7 +96,7 @@ class WebSocketTransport:
         try:
             await self._ready()
             self._protocol.send_text(message)
-            await self._write()
+            await self._write(self._protocol.data_to_send())
         except _GONE as exc:
             raise self._gone() from exc
 
@@ -127,7 +127,7 @@ class WebSocketTransport:
             try:
                 await self._ready()
                 self._protocol.send_ping(b"")
-                await self._write()
+                await self._write(self._protocol.data_to_send())
             except (*_GONE, TransportClosed):
                 return
             with trio.move_on_after(self._timing.pong_timeout) as patience:
@@ -147,7 +147,7 @@ class WebSocketTransport:
             TransportClosed: The client has left already.
         """
         try:
-            await self._write()
+            await self._write(self._protocol.data_to_send())
             if read_ahead:
                 await self._feed(read_ahead)
         except _GONE as exc:
@@ -178,8 +178,10 @@ class WebSocketTransport:
                 self._take(frame)
         # Pongs, the answer to a close frame, or what the library found wrong. They are waited
         # for, so that a peer that only sends cannot pile up answers that it does not read.
-        await self._turn()
-        await self._write()
+        answers = self._protocol.data_to_send()
+        if answers:
+            await self._turn()
+            await self._write(answers)
 
     def _end(self) -> None:
         self._over.set()
@@ -223,9 +225,8 @@ class WebSocketTransport:
         while self._writing:
             await self._written.park()
 
-    async def _write(self) -> None:
-        """Write the frames that the library has made; nobody else may be writing."""
-        chunks = self._protocol.data_to_send()
+    async def _write(self, chunks: Sequence[bytes]) -> None:
+        """Write frames that the library has made; nobody else may be writing."""
         # What other tasks have to say meanwhile is written by this one.
         while chunks:
             data = b"".join(chunks)
@@ -265,7 +266,7 @@ class WebSocketTransport:
             return
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, _short(reason))
-            await self._write()
+            await self._write(self._protocol.data_to_send())
         # A socket closed with unread bytes resets the connection, and the reset may overtake
         # what was written last: so the peer is read until it hangs up.
         await self._read_until(self._answered)
