@@ -324,6 +324,19 @@ def test_samples_of_any_finite_size_are_taken() -> None:
     assert np.isfinite(all_at_once(StreamResampler(24_000, 16_000), loud)).all()
 
 
+@pytest.mark.parametrize("quality", ["best", "fast"])
+def test_samples_at_the_edge_of_float32_are_taken(quality: Quality) -> None:
+    """Such as what stands in memory that a node has not filled."""
+    largest = float(np.finfo(np.float32).max)
+    signs = np.random.default_rng(5).choice([-1.0, 1.0], 2_000)
+    loud = (signs * largest).astype(np.float32)
+
+    resampled = all_at_once(StreamResampler(32_000, 24_000, quality), loud)
+
+    assert np.isfinite(resampled).all()
+    assert np.abs(resampled).max() > 1e36
+
+
 def test_a_view_with_gaps_is_taken() -> None:
     samples = noise(2_000)
     resampler = StreamResampler(24_000, 16_000)

@@ -24,6 +24,10 @@ MIN_RATE, MAX_RATE = 4_000, 192_000
 """Rates taken, in Hz: telephone speech at half its rate to the fastest sound cards. Beyond
 them a filter of this kind needs thousands of products per sample."""
 
+LOUDEST = np.float32(1e37)
+"""Beyond it a sum of weighted float32 could overflow, to an infinity or to no number at all.
+What is finite and louder is taken to be so loud: the output saturates long before."""
+
 PIECE = 2048
 """Input samples taken in at once: 40 ms at 48 kHz in one go, and 16 kB of buffer. A frame cut
 in two takes half as long again."""
@@ -91,7 +95,7 @@ class StreamResampler:
             ValueError: It is not one-dimensional, or holds an infinity or a NaN. Nothing of
                 it was taken then.
         """
-        _check(samples)
+        samples = _checked(samples)
         return self._stream.process(samples) if self._stream else samples.copy()
 
     def flush(self) -> Float32:
@@ -200,11 +204,14 @@ def _rate(rate: int) -> int:
     return rate
 
 
-def _check(samples: Float32) -> None:
+def _checked(samples: Float32) -> Float32:
     dtype = getattr(samples, "dtype", None)
     if dtype != FLOAT32:
         raise TypeError(f"samples are a float32 array, not {dtype or type(samples).__name__}")
     if samples.ndim != 1:
         raise ValueError(f"samples have shape (n,), not {samples.shape}")
-    if not np.isfinite(samples).all():
-        raise ValueError("samples must be finite")
+    if samples.size and not (samples.max() <= LOUDEST and samples.min() >= -LOUDEST):
+        if not np.isfinite(samples).all():
+            raise ValueError("samples must be finite")
+        return np.clip(samples, -LOUDEST, LOUDEST)
+    return samples
