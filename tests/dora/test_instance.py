@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import pytest
 from tests.dora.test_node_config import environment
 
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.joined import JoinedDora
 from trio_bridge.dora.node_config import read_node_config
+
+
+async def test_an_instance_that_finds_the_disk_full_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a bridge that tries again and again gathers folders."""
+
+    def full(path: Path, _: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    instance = Instance("x", 1, read_node_config(environment()), JoinedDora(tmp_path))
+    with pytest.raises(OSError, match="No space left"):
+        await instance.run(1.0)
+    assert not list(tmp_path.iterdir())
 
 
 async def test_what_its_nodes_get_wrong_is_counted(tmp_path: Path) -> None:

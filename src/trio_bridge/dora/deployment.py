@@ -48,10 +48,18 @@ class Deployment:
     # --- its start --------------------------------------------------------------------------
 
     def write(self) -> None:
-        """Write its file."""
-        self._folder.mkdir()
+        """Write its file, or leave nothing.
+
+        Raises:
+            OSError: The disk is full, or there are no more files.
+        """
         text, self._bridge_id, self._probe_id = self.descriptor.instance(self.name)
-        self._file.write_text(text)
+        self._folder.mkdir()
+        try:
+            self._file.write_text(text)
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     async def start(self) -> DoraNode | None:
         """Start it and join it; see `Ground.start` and `Ground.join`."""
