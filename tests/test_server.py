@@ -135,6 +135,17 @@ async def test_who_gets_no_place_after_the_upgrade_is_told_so(full):
     assert caught.value.reason.code == 1013
 
 
+async def test_a_session_from_before_the_end_is_told_of_it():
+    """It was let in, and begins when the others have been told already."""
+    near, far = memory_transport_pair()
+    async with open_bridge(SETTINGS, backend=InProcessBackend(idle)) as bridge:
+        bridge.shutdown()
+        bridge.open_session(near)
+    assert far.closed is not None
+    assert far.closed[0] == 1001
+    assert not bridge.sessions
+
+
 class Two(InProcessBackend):
     """It has two places."""
 
@@ -197,9 +208,8 @@ async def test_a_connection_from_before_gets_no_session_of_a_stopping_server():
         await silent.send_all(UPGRADE)
         assert (await silent.receive_some()).startswith(b"HTTP/1.1 101")
         late = await trio.open_tcp_stream(*bridge.address)
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         bridge.shutdown()
-        await trio.sleep(0.05)
         await late.send_all(UPGRADE)
         answer = await late.receive_some()
         assert answer.startswith(b"HTTP/1.1 503")

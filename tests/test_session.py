@@ -30,6 +30,7 @@ from trio_bridge.messages import (
     InputAudio,
     Respond,
     ResponseFinished,
+    ResponseOpened,
     SpeechStarted,
     TextDelta,
     Transcript,
@@ -521,6 +522,41 @@ async def test_a_cancelled_session_still_says_goodbye(autojump_clock: MockClock)
         nursery.cancel_scope.cancel()
     assert peer.transport.closed is not None
     assert peer.transport.closed[0] == 1001
+
+
+@pytest.mark.parametrize("wait", [0, 1], ids=["a place at once", "a place to wait for"])
+async def test_a_session_may_be_cancelled_at_any_step(
+    wait: int, autojump_clock: MockClock
+) -> None:
+    """While it waits, begins, hears and speaks: it always says that it goes, and nothing of it
+    counts as a failure."""
+
+    async def echo(commands: Commands, emit: Emit) -> None:
+        await emit(ResponseOpened("r"))
+        async for command in commands:
+            if isinstance(command, InputAudio):
+                await emit(AudioDelta("r", command.samples, command.sample_rate))
+
+    class Echo(InProcessBackend):
+        @asynccontextmanager
+        async def session(self, session_id: str) -> AsyncGenerator[BackendSession, None]:
+            for _ in range(8 * wait):
+                await trio.lowlevel.checkpoint()
+            async with super().session(session_id) as link:
+                yield link
+
+    frame = base64.b64encode(bytes(1920)).decode()
+    for steps in range(80):
+        session = make_session(Echo(echo))
+        peer = Peer(session)
+        for _ in range(5):
+            await peer.send("input_audio_buffer.append", audio=frame)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.run)
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        assert (await closed(peer.transport))[0] == 1001, steps
 
 
 async def test_a_transcript_reaches_the_client(autojump_clock: MockClock) -> None:

@@ -67,6 +67,17 @@ class Talk:
                 types.append(event["type"])
         return types
 
+    async def ask(self, text: str) -> None:
+        """Say something in writing."""
+        await self.connection.conversation.item.create(
+            item={
+                "type": "message",
+                "role": "user",
+                "content": [{"type": "input_text", "text": text}],
+            }
+        )
+        await self.connection.response.create()
+
     async def say(self, name: str, *, silence: float) -> None:
         """Append a recording and then silence, at real-time pace, while events are read."""
         samples = recordings.load(name)
@@ -118,14 +129,7 @@ async def text_turn(talk: Talk) -> None:
     await talk.connection.session.update(
         session={"type": "realtime", "output_modalities": ["text"]}
     )
-    await talk.connection.conversation.item.create(
-        item={
-            "type": "message",
-            "role": "user",
-            "content": [{"type": "input_text", "text": "Count to five."}],
-        }
-    )
-    await talk.connection.response.create()
+    await talk.ask("Count to five.")
     await talk.until("rate_limits.updated")
 
 
@@ -151,14 +155,7 @@ async def push_to_talk(talk: Talk) -> None:
 
 
 async def barge_in(talk: Talk) -> None:
-    await talk.connection.conversation.item.create(
-        item={
-            "type": "message",
-            "role": "user",
-            "content": [{"type": "input_text", "text": "Count to sixty."}],
-        }
-    )
-    await talk.connection.response.create()
+    await talk.ask("Count to sixty.")
     first = await talk.until("response.output_audio.delta")
     saying = asyncio.create_task(talk.say("go_forward_ten_meters", silence=1.5))
     await talk.until("input_audio_buffer.speech_started")
