@@ -203,7 +203,9 @@ class Session:
         mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
         mic = Headroom(mic_send, MIC_PAUSE)
         self._served = True
-        with closing(self._outbound):
+        # The receiving ends are closed here, not by the tasks that receive: of tasks that are
+        # cancelled together one may go first, and what the others hand on then is no failure.
+        with closing(self._outbound), self._outbound_end, mic_receive:
             started = self._engine.start()
             self._hand_on(started)
             async with trio.open_nursery() as nursery:
@@ -283,29 +285,28 @@ class Session:
 
     async def _forwarder(self, mic: trio.MemoryReceiveChannel[ListenCommand]) -> None:
         resampler: StreamResampler | None = None
-        with mic:
-            async for command in mic:
-                match command:
-                    case MicrophoneAudio(data, encoding, rate):
-                        if resampler is None or resampler.rate_in != rate:
-                            if resampler is not None:
-                                self._hear(resampler.flush())
-                            resampler = StreamResampler(rate, LISTEN_RATE, quality="best")
-                        coding = CODINGS[encoding]
-                        # A second at a time with a checkpoint between: a 15 MiB append, 0.3 s
-                        # of work, delays nobody else's audio.
-                        for start in range(0, len(data), coding.bytes_per_second):
-                            if start:
-                                await trio.lowlevel.checkpoint()
-                            piece = data[start : start + coding.bytes_per_second]
-                            self._hear(resampler.process(coding.decode(piece)))
-                    case Commit() | Clear():
+        async for command in mic:
+            match command:
+                case MicrophoneAudio(data, encoding, rate):
+                    if resampler is None or resampler.rate_in != rate:
                         if resampler is not None:
-                            # The filter's look-ahead belongs to this turn, and to its clock.
                             self._hear(resampler.flush())
-                        self._command(command)
-                    case Configure() | InputAudio():
-                        self._command(command)
+                        resampler = StreamResampler(rate, LISTEN_RATE, quality="best")
+                    coding = CODINGS[encoding]
+                    # A second at a time with a checkpoint between: a 15 MiB append, 0.3 s
+                    # of work, delays nobody else's audio.
+                    for start in range(0, len(data), coding.bytes_per_second):
+                        if start:
+                            await trio.lowlevel.checkpoint()
+                        piece = data[start : start + coding.bytes_per_second]
+                        self._hear(resampler.process(coding.decode(piece)))
+                case Commit() | Clear():
+                    if resampler is not None:
+                        # The filter's look-ahead belongs to this turn, and to its clock.
+                        self._hear(resampler.flush())
+                    self._command(command)
+                case Configure() | InputAudio():
+                    self._command(command)
 
     def _hear(self, samples: Samples) -> None:
         if samples.size:
@@ -314,16 +315,15 @@ class Session:
     async def _sender(self) -> None:
         recordings = self._engine.conversation.recordings
         outgoing = Outgoing(SpeechEncoder(self._engine.ids.event, recordings), self._codec)
-        with self._outbound_end:
-            while self.ending is None:
-                line = await self._attached()
-                with trio.CancelScope() as line.sending:
-                    try:
-                        self._end(await self._send(line.transport, outgoing))
-                    except TransportStuck:
-                        self._end(CLIENT_TOO_SLOW)
-                    except TransportClosed:
-                        self._mooring.drop(line)
+        while self.ending is None:
+            line = await self._attached()
+            with trio.CancelScope() as line.sending:
+                try:
+                    self._end(await self._send(line.transport, outgoing))
+                except TransportStuck:
+                    self._end(CLIENT_TOO_SLOW)
+                except TransportClosed:
+                    self._mooring.drop(line)
 
     async def _send(self, transport: Transport, outgoing: Outgoing) -> Ending:
         """Send what there is to say until the session ends, and tell how."""
@@ -384,10 +384,7 @@ class Session:
 
     def _hand_on(self, step: Step) -> None:
         if self.ending is None and (step.events or step.close is not None):
-            # The sender may be gone, and the session about to learn of its end: there is
-            # nobody to hand this to.
-            with suppress(trio.BrokenResourceError):
-                self._outbound.send_nowait(step)
+            self._outbound.send_nowait(step)
         for command in step.commands:
             if not isinstance(command, ListenCommand):
                 self._command(command)
