@@ -65,7 +65,7 @@ async def one_session(
         await client.wait_for("session.updated")
         sent = tone(number, seconds)
         # Spread the sessions over a frame's time, as independent clients are.
-        await trio.sleep(0.02 * (number * 0.618 % 1))
+        await trio.sleep(frame_ms / 1000 * (number * 0.618 % 1))
         times = await client.speak(sent, rate=RATE, frame_ms=frame_ms)
         await client.send("input_audio_buffer.commit")
         await client.wait_for("response.done")
