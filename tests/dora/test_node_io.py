@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from trio_bridge.dora.node_io import (
     BYTES_OF_WEIGHT,
     MESSAGE_BYTES,
     QUIET,
+    ROWS_OF_WEIGHT,
     ROWS_WAITING,
     Batch,
     Inbox,
+    NodeEvent,
     Notice,
     Outbox,
     Ping,
+    Raw,
     Stopped,
     read_event,
 )
@@ -172,6 +176,26 @@ async def test_large_messages_hold_the_thread_up_sooner(nursery: trio.Nursery) -
         for _ in range(10):
             assert isinstance(await inbox.receive(), Notice)
         assert await inbox.receive() == Stopped()
+
+
+async def test_the_thread_decodes_only_what_is_large(nursery: trio.Nursery) -> None:
+    """What the loop does itself costs it less than to wait for the thread to have done it."""
+    node = FakeNode()
+    decoders: list[bool] = []
+
+    def reads(event: Raw | None) -> NodeEvent:
+        decoders.append(threading.current_thread() is threading.main_thread())
+        return read_event(event)
+
+    inbox = Inbox(node, reads)
+    nursery.start_soon(inbox.run)
+    small = message([Speech("s", "started", "u", 1)])
+    large = message([Speech("s", "started", "u", 1)] * ROWS_OF_WEIGHT)
+    for event in (small, large, small, None):
+        node.incoming.put(event)
+    received = [await inbox.receive() for _ in range(4)]
+    assert [type(event) for event in received] == [Batch, Batch, Batch, Stopped]
+    assert sorted(decoders) == [False, False, True, True]
 
 
 def test_a_message_too_large_is_not_looked_at() -> None:

@@ -2,8 +2,8 @@
 
 Dora's Python node is not made for an event loop. One thread calls `next()` and nothing else
 (every other way of reading it either freezes the interpreter or raises); what it reads is
-decoded there and handed to the Trio loop. Sending takes about 0.1 ms and happens on the Trio
-thread, so that it keeps the order in which the program spoke.
+handed to the Trio loop. Sending takes about 0.1 ms and happens on the Trio thread, so that it
+keeps the order in which the program spoke.
 """
 
 from __future__ import annotations
@@ -106,11 +106,14 @@ class Stopped:
 
 NodeEvent: TypeAlias = Batch | Ping | Notice | Stopped
 
+Raw: TypeAlias = dict[str, Any]
+"""An event as Dora gives it."""
+
 
 class DoraNode(Protocol):
     """The part of `dora.Node` that is used."""
 
-    def next(self) -> dict[str, Any] | None:
+    def next(self) -> Raw | None:
         """Wait for the next event, without the interpreter lock."""
 
     def send_output(
@@ -119,7 +122,7 @@ class DoraNode(Protocol):
         """Send one message. Blocks, interpreter lock in hand, when a receiver is stuck."""
 
 
-def read_notice(event: dict[str, Any] | None) -> Notice | Stopped | None:
+def read_notice(event: Raw | None) -> Notice | Stopped | None:
     """What a `dora` event means that is no message; None for one that is."""
     if event is None:
         return Stopped()
@@ -152,7 +155,11 @@ def check(value: pa.Array) -> None:
     value.validate(full=True)
 
 
-def read_event(event: dict[str, Any] | None) -> NodeEvent:
+def _is_small(event: Raw) -> bool:
+    return event["type"] == "INPUT" and weight_of(event["value"]) == 1
+
+
+def read_event(event: Raw | None) -> NodeEvent:
     """What a `dora` event means under the native contract."""
     other = read_notice(event)
     if other is not None:
@@ -188,6 +195,9 @@ class Inbox:
     """Events of a node for one Trio task, in order.
 
     Everything up to and including the `Stopped` event is delivered; after it nothing comes.
+    Small messages are decoded by the task that receives them: a thread that takes turns at the
+    interpreter with a busy loop makes both wait, longer than the work takes. A large one is
+    decoded by the thread, so that the loop goes on meanwhile.
 
     Args:
         node: The node to read.
@@ -196,9 +206,9 @@ class Inbox:
     """
 
     _node: DoraNode | None
-    _decode: Callable[[dict[str, Any] | None], NodeEvent] = read_event
+    _decode: Callable[[Raw | None], NodeEvent] = read_event
     _limit: int = EVENTS_WAITING
-    _events: deque[NodeEvent] = field(factory=deque, init=False)
+    _events: deque[NodeEvent | Raw] = field(factory=deque, init=False)
     _room: threading.Condition = field(factory=threading.Condition, init=False)
     _arrived: trio.Event = field(factory=trio.Event, init=False)
     _closed: bool = field(default=False, init=False)
@@ -230,8 +240,9 @@ class Inbox:
             self._room.notify_all()
 
     def forget(self) -> None:
-        """Let go of the node, closed or not."""
+        """Let go of the node, closed or not, and of its messages, which are memory of its."""
         self.close()
+        self._events.clear()
         self._node = None
 
     def stop(self) -> None:
@@ -270,14 +281,15 @@ class Inbox:
         if was_full and not self._full:
             with self._room:
                 self._room.notify_all()
-        return event
+        return self._decode(event) if isinstance(event, dict) else event
 
     def _read(self, token: trio.lowlevel.TrioToken) -> None:
         # Trio may have finished while the thread was in `next()`; then nobody waits for it.
         with suppress(trio.RunFinishedError):
             try:
                 while self._node is not None and not self._closed:
-                    event = self._decode(self._node.next())
+                    raw = self._node.next()
+                    event = raw if raw is not None and _is_small(raw) else self._decode(raw)
                     self._append(event)
                     token.run_sync_soon(self._wake, idempotent=True)
                     if isinstance(event, Stopped):
@@ -285,7 +297,7 @@ class Inbox:
             finally:
                 token.run_sync_soon(self.ended.set)
 
-    def _append(self, event: NodeEvent) -> None:
+    def _append(self, event: NodeEvent | Raw) -> None:
         with self._room:
             while self._full and not self._closed:
                 self._room.wait()
@@ -300,7 +312,7 @@ class Inbox:
         self._arrived.set()
 
 
-def _weight(event: NodeEvent) -> int:
+def _weight(event: NodeEvent | Raw) -> int:
     return event.weight if isinstance(event, Batch | Notice) else 1
 
 
