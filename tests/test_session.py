@@ -18,6 +18,7 @@ from trio_bridge.audio.encodings import CODINGS, Encoding
 from trio_bridge.backend import BackendSession, Emit, Handler, InProcessBackend
 from trio_bridge.closing import Ending
 from trio_bridge.errors import TransportClosed
+from trio_bridge.hearing import WAITING
 from trio_bridge.messages import (
     AudioDelta,
     Cancel,
@@ -38,7 +39,7 @@ from trio_bridge.messages import (
 from trio_bridge.mooring import READ_AHEAD
 from trio_bridge.realtime.config import SessionConfig
 from trio_bridge.realtime.engine import RealtimeEngine
-from trio_bridge.session import MIC_COMMANDS, Session, SessionLimits
+from trio_bridge.session import Session, SessionLimits
 from trio_bridge.transport import MemoryTransport, memory_transport_pair
 
 Commands = trio.MemoryReceiveChannel[Command]
@@ -484,7 +485,7 @@ async def test_much_audio_may_be_heard_again_at_once(autojump_clock: MockClock) 
 
     session = make_session(listening)
     peer = Peer(session)
-    frame, appends = base64.b64encode(bytes(960)).decode(), 3 * MIC_COMMANDS
+    frame, appends = base64.b64encode(bytes(960)).decode(), 3 * WAITING
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.run)
         by_hand = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}

@@ -9,6 +9,7 @@ here, all that was said before it has been encoded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 from attrs import define, evolve, field
@@ -47,16 +48,20 @@ class Outgoing:
     _encoder: SpeechEncoder
     _codec: Codec
     _messages: Iterator[bytes | Ending] = field(factory=lambda: iter(()), init=False)
+    _exhausted: bool = field(default=True, init=False)
     _next: bytes | Ending | None = field(default=None, init=False)
 
     def put(self, item: Step | Ending) -> None:
-        """Take more to say; only when there is nothing `next`."""
-        self._messages = iter((item,)) if isinstance(item, Ending) else self._dumped(item)
+        """Take more to say, after all that there is."""
+        more = iter((item,)) if isinstance(item, Ending) else self._dumped(item)
+        self._messages = more if self._exhausted else chain(self._messages, more)
+        self._exhausted = False
 
     def next(self) -> bytes | Ending | None:
         """The message to send now, or how the session ends; None when all has been said."""
         if self._next is None:
             self._next = next(self._messages, None)
+            self._exhausted = self._next is None
         return self._next
 
     def sent(self) -> None:

@@ -33,12 +33,13 @@ from trio_bridge.doors.origins import Origins
 from trio_bridge.doors.realtime import Handshake
 from trio_bridge.doors.tls import server_context
 from trio_bridge.errors import AddressError, KeyRefused, TransportClosed
+from trio_bridge.hearing import LISTEN_RATE
 from trio_bridge.models import Models, open_models
 from trio_bridge.realtime.engine import MAX_SECONDS, RealtimeEngine
 from trio_bridge.realtime.ids import Ids
 from trio_bridge.realtime.problems import ProtocolError
 from trio_bridge.realtime.wire import Codec
-from trio_bridge.session import LISTEN_RATE, Session, SessionLimits
+from trio_bridge.session import Session, SessionLimits
 from trio_bridge.settings import Settings
 from trio_bridge.transport import Transport
 

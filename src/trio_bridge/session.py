@@ -1,12 +1,13 @@
 """One session: a nursery with four sibling tasks, joined by bounded channels.
 
-    transport ─► reader ──► engine ──► mic channel ──► forwarder (→ 16 kHz) ─► backend
-                              ▲   └──► outbound channel ──► sender (→ its format) ─► transport
+    transport ─► reader ──► engine ──► hearing (→ 16 kHz) ─► backend
+                              ▲   └──► speaking (→ its format) ─► transport
               backend ─► event pump
 
 Reader and pump both step the engine. A step is synchronous, and its whole result is handed on
 without a checkpoint in between, so the order of everything the client sees is decided here and
-nowhere else. A session is not its socket: transports attach and detach.
+nowhere else. Hearing and speaking take it at once where they can; each has a channel and a task
+for what has to wait. A session is not its socket: transports attach and detach.
 """
 
 from __future__ import annotations
@@ -18,59 +19,34 @@ import structlog
 import trio
 from attrs import define, field, frozen
 
-from trio_bridge.audio.encodings import CODINGS
-from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.closing import (
     CLIENT_LEFT,
-    CLIENT_TOO_SLOW,
     GOING_AWAY,
     Ending,
     ending_for,
 )
-from trio_bridge.errors import BackendBroken, TransportClosed, TransportStuck
-from trio_bridge.headroom import Headroom
+from trio_bridge.errors import BackendBroken, TransportClosed
+from trio_bridge.hearing import Hearing
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
-    Clear,
     Command,
-    Commit,
-    Configure,
     Failure,
-    InputAudio,
     ListenCommand,
-    MicrophoneAudio,
-    Samples,
 )
 from trio_bridge.mooring import Line, Mooring, ReadAhead
 from trio_bridge.outgoing import Outgoing, SpeechEncoder
 from trio_bridge.realtime.engine import RealtimeEngine, Step
 from trio_bridge.realtime.problems import ProtocolError
 from trio_bridge.realtime.wire import Codec
+from trio_bridge.speaking import Speaking
 from trio_bridge.transport import Transport
 
 log = structlog.get_logger(__name__)
 
-OUTBOUND_STEPS = 512
-"""Steps that may wait for the sender. Reader and pump pause at half of it, so the other half
-is room for the steps that were already under way."""
-
-OUTBOUND_PAUSE = OUTBOUND_STEPS // 2
-
-MIC_COMMANDS = 64
-"""Audio waiting for the forwarder, about a second of 20 ms frames: enough to ride out a pause
-of the loop, little enough that TCP soon tells a client that outruns it."""
-
-MIC_PAUSE = MIC_COMMANDS // 2
-"""With fewer commands waiting those of nearly all steps fit without a look. The step that has
-the input heard again holds one for each append."""
-
-MESSAGES_IN_A_ROW = 32
-"""Messages sent without letting others run: about a millisecond of work."""
-
-LISTEN_RATE = 16_000
-"""Hz: what every backend hears."""
+FRAMES_IN_A_ROW = 16
+"""Messages of a client that are taken without letting others run: a millisecond of work."""
 
 GOODBYE_TIMEOUT = 2.0
 """Seconds that the last error event and the close frame may take, together."""
@@ -102,17 +78,18 @@ class Session:
     _lost: bool = field(default=False, init=False)
     _served: bool = field(default=False, init=False)
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
-    _outbound: Headroom[Step | Ending] = field(init=False)
-    _outbound_end: trio.MemoryReceiveChannel[Step | Ending] = field(init=False)
-    _sent: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+    _hearing: Hearing = field(init=False)
+    _speaking: Speaking = field(init=False)
     _waking: trio.CancelScope | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._mooring = Mooring(self._limits.resume_window)
         self._ahead = ReadAhead(self._mooring)
-        outbound, self._outbound_end = trio.open_memory_channel[Step | Ending](OUTBOUND_STEPS)
-        self._outbound = Headroom(outbound, OUTBOUND_PAUSE)
-        self._engine.conversation.recordings.on_let_go = self._audio_let_go
+        recordings = self._engine.conversation.recordings
+        recordings.on_let_go = self._audio_let_go
+        self._hearing = Hearing(self._command)
+        outgoing = Outgoing(SpeechEncoder(self._engine.ids.event, recordings), self._codec)
+        self._speaking = Speaking(self._mooring, self._attached, outgoing, self._end)
 
     # --- transports ------------------------------------------------------------------------
 
@@ -156,8 +133,8 @@ class Session:
             self._end(ending)
             return
         try:
-            self._outbound.send_nowait(ending)
-        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            self._speaking.say(ending)
+        except (trio.WouldBlock, trio.ClosedResourceError):
             self._end(ending)
 
     def _end(self, ending: Ending) -> None:
@@ -200,18 +177,16 @@ class Session:
             self._end(CLIENT_LEFT)
 
     async def _serve(self) -> None:
-        mic_send, mic_receive = trio.open_memory_channel[ListenCommand](MIC_COMMANDS)
-        mic = Headroom(mic_send, MIC_PAUSE)
         self._served = True
-        # The receiving ends are closed here, not by the tasks that receive: of tasks that are
-        # cancelled together one may go first, and what the others hand on then is no failure.
-        with closing(self._outbound), self._outbound_end, mic_receive:
+        # Closed when the tasks have ended, not by them: of tasks that are cancelled together
+        # one may go first, and what the others hand on then is no failure.
+        with closing(self._speaking), closing(self._hearing):
             started = self._engine.start()
             self._hand_on(started)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._reader, mic, started)
-                nursery.start_soon(self._forwarder, mic_receive)
-                nursery.start_soon(self._sender)
+                nursery.start_soon(self._reader, started)
+                nursery.start_soon(self._hearing.run)
+                nursery.start_soon(self._speaking.run)
                 nursery.start_soon(self._pump)
 
     async def _goodbye(self, ending: Ending) -> None:
@@ -229,44 +204,46 @@ class Session:
 
     # --- the four tasks --------------------------------------------------------------------
 
-    async def _reader(self, mic: Headroom[ListenCommand], started: Step) -> None:
-        with closing(mic):
-            await self._listen(mic, started)
-            while True:
-                line = await self._attached()
-                waiting: str | bytes | Step | None = None
-                with trio.CancelScope() as line.receiving:
-                    try:
-                        waiting = await self._receive(line.transport, mic)
-                    except TransportClosed as exc:
-                        log.debug("transport lost", session_id=self.id, why=str(exc))
-                        self._mooring.drop(line)
-                # Outside the scope: what was received is not lost to a detach.
-                if isinstance(waiting, Step):
-                    await self._listen(mic, waiting)
-                elif waiting is not None:
-                    await self._room()
-                    step = self._take(waiting)
-                    self._hand_on(step)
-                    await self._listen(mic, step)
+    async def _reader(self, started: Step) -> None:
+        await self._hearing.hear(started.commands)
+        while True:
+            line = await self._attached()
+            waiting: str | bytes | Step | None = None
+            with trio.CancelScope() as line.receiving:
+                try:
+                    waiting = await self._receive(line.transport)
+                except TransportClosed as exc:
+                    log.debug("transport lost", session_id=self.id, why=str(exc))
+                    self._mooring.drop(line)
+            # Outside the scope: what was received is not lost to a detach.
+            if isinstance(waiting, Step):
+                await self._hearing.hear(waiting.commands)
+            elif waiting is not None:
+                await self._speaking.room()
+                step = self._take(waiting)
+                self._hand_on(step)
+                await self._hearing.hear(step.commands)
 
-    async def _receive(
-        self, transport: Transport, mic: Headroom[ListenCommand]
-    ) -> str | bytes | Step:
+    async def _receive(self, transport: Transport) -> str | bytes | Step:
         """Take frames as long as nothing has to wait; returns the first that has to, or the
         step of one that was handed on but for its listen commands."""
         early = self._ahead.read
+        in_a_row = 0
         while True:
             frame = early.popleft() if early else await transport.receive()
-            if not (self._outbound.left and mic.left):
+            if self._hearing.behind or not self._speaking.has_room:
                 return frame
             step = self._take(frame)
             self._hand_on(step)
-            if len(step.commands) > MIC_COMMANDS - MIC_PAUSE:
+            # Only the reader's steps hold listen commands, so hearing them later than the
+            # rest of the step reorders nothing, and a backend that lags makes the reader, and
+            # so the client, wait.
+            if not self._hearing.hear_now(step.commands):
                 return step
-            for command in step.commands:
-                if isinstance(command, ListenCommand):
-                    mic.send_nowait(command)
+            in_a_row += 1
+            if in_a_row == FRAMES_IN_A_ROW:
+                in_a_row = 0
+                await trio.lowlevel.checkpoint()
 
     def _take(self, frame: str | bytes) -> Step:
         now = trio.current_time()
@@ -276,75 +253,6 @@ class Session:
             return self._engine.reject(problem, now)
         return self._engine.receive(event, now)
 
-    async def _listen(self, mic: Headroom[ListenCommand], step: Step) -> None:
-        # Only the reader's steps hold listen commands, so waiting here reorders nothing, and
-        # a forwarder that lags makes the reader, and so the client, wait.
-        for command in step.commands:
-            if isinstance(command, ListenCommand):
-                await mic.send(command)
-
-    async def _forwarder(self, mic: trio.MemoryReceiveChannel[ListenCommand]) -> None:
-        resampler: StreamResampler | None = None
-        async for command in mic:
-            match command:
-                case MicrophoneAudio(data, encoding, rate):
-                    if resampler is None or resampler.rate_in != rate:
-                        if resampler is not None:
-                            self._hear(resampler.flush())
-                        resampler = StreamResampler(rate, LISTEN_RATE, quality="best")
-                    coding = CODINGS[encoding]
-                    # A second at a time with a checkpoint between: a 15 MiB append, 0.3 s
-                    # of work, delays nobody else's audio.
-                    for start in range(0, len(data), coding.bytes_per_second):
-                        if start:
-                            await trio.lowlevel.checkpoint()
-                        piece = data[start : start + coding.bytes_per_second]
-                        self._hear(resampler.process(coding.decode(piece)))
-                case Commit() | Clear():
-                    if resampler is not None:
-                        # The filter's look-ahead belongs to this turn, and to its clock.
-                        self._hear(resampler.flush())
-                    self._command(command)
-                case Configure() | InputAudio():
-                    self._command(command)
-
-    def _hear(self, samples: Samples) -> None:
-        if samples.size:
-            self._command(InputAudio(samples, LISTEN_RATE))
-
-    async def _sender(self) -> None:
-        recordings = self._engine.conversation.recordings
-        outgoing = Outgoing(SpeechEncoder(self._engine.ids.event, recordings), self._codec)
-        while self.ending is None:
-            line = await self._attached()
-            with trio.CancelScope() as line.sending:
-                try:
-                    self._end(await self._send(line.transport, outgoing))
-                except TransportStuck:
-                    self._end(CLIENT_TOO_SLOW)
-                except TransportClosed:
-                    self._mooring.drop(line)
-
-    async def _send(self, transport: Transport, outgoing: Outgoing) -> Ending:
-        """Send what there is to say until the session ends, and tell how."""
-        in_a_row = 0
-        while True:
-            message = outgoing.next()
-            if isinstance(message, Ending):
-                return message
-            if message is not None:
-                await transport.send(message)
-                outgoing.sent()
-                in_a_row += 1
-                if in_a_row < MESSAGES_IN_A_ROW:
-                    continue
-                await trio.lowlevel.checkpoint()
-            else:
-                if self._sent:
-                    self._sent.unpark_all()
-                outgoing.put(await self._outbound_end.receive())
-            in_a_row = 0
-
     async def _pump(self) -> None:
         with self._link.events:
             while not self._lost:
@@ -352,7 +260,7 @@ class Session:
                 with trio.CancelScope(deadline=self._engine.deadline) as self._waking:
                     event = await self._next_event()
                 self._waking = None
-                await self._room()
+                await self._speaking.room()
                 if isinstance(event, BackendLost):
                     self._lose(event.failure)
                 elif event is not None:
@@ -368,7 +276,7 @@ class Session:
                 event = await self._link.events.receive()
             except trio.EndOfChannel:
                 return BackendLost(Failure("backend_failed", "the backend has gone"))
-            if isinstance(event, BackendLost) or not self._outbound.left or self._lost:
+            if isinstance(event, BackendLost) or not self._speaking.has_room or self._lost:
                 return event
             self._hand_on(self._engine.report(event, trio.current_time()))
 
@@ -377,14 +285,9 @@ class Session:
 
     # --- stepping the engine ---------------------------------------------------------------
 
-    async def _room(self) -> None:
-        """Wait until the sender has caught up so far that a step's result can be queued."""
-        while not self._outbound.left:
-            await self._sent.park()
-
     def _hand_on(self, step: Step) -> None:
         if self.ending is None and (step.events or step.close is not None):
-            self._outbound.send_nowait(step)
+            self._speaking.say(step)
         for command in step.commands:
             if not isinstance(command, ListenCommand):
                 self._command(command)

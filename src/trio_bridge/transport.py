@@ -6,7 +6,8 @@ the session outlives it (see `session.py`).
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections import deque
 
 import trio
 from attrs import define, field
@@ -14,9 +15,10 @@ from attrs import define, field
 from trio_bridge.errors import TransportClosed, TransportStuck
 
 
-class Transport(Protocol):
-    """One peer, message by message. One task receives, one task sends."""
+class Transport(ABC):
+    """One peer, message by message. One task receives; one at a time sends."""
 
+    @abstractmethod
     async def receive(self) -> str | bytes:
         """The next message: text, or bytes for a binary frame.
 
@@ -24,16 +26,33 @@ class Transport(Protocol):
             TransportClosed: The peer has gone, or `close` was called.
         """
 
-    async def send(self, message: bytes) -> None:
-        """Send a text message, whole; `message` is its UTF-8. A message that can leave at
-        once does, without a checkpoint.
+    @abstractmethod
+    def send_now(self, message: bytes) -> bool:
+        """Send a text message, as far as that takes no waiting; `message` is its UTF-8.
+
+        Returns:
+            Whether all of it has left. If not, `drain` is due before anything else is sent.
 
         Raises:
-            TransportClosed: The peer has gone. A cancelled send also leaves the transport
-                unusable: half a frame may have left.
-            TransportStuck: The peer made no room for it within the transport's own deadline.
+            TransportClosed: The peer has gone.
         """
 
+    @abstractmethod
+    async def drain(self) -> None:
+        """Wait until all that was sent has left. It may do so without a checkpoint.
+
+        Raises:
+            TransportClosed: The peer has gone. A wait that was cancelled may also leave the
+                transport unusable: half a frame may have left.
+            TransportStuck: The peer made no room within the transport's own deadline.
+        """
+
+    async def send(self, message: bytes) -> None:
+        """Send a message and `drain`."""
+        if not self.send_now(message):
+            await self.drain()
+
+    @abstractmethod
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye and let go. Idempotent, bounded in time, never raises for a peer that
         is already gone."""
@@ -46,13 +65,14 @@ SEND_TIMEOUT = 10.0
 """Seconds after which a peer in memory that makes no room counts as not reading."""
 
 
-@define
-class MemoryTransport:
+@define(eq=False)
+class MemoryTransport(Transport):
     """One end of a pair of transports in memory; see `memory_transport_pair`."""
 
     _send: trio.MemorySendChannel[str | bytes]
     _receive: trio.MemoryReceiveChannel[str | bytes]
     _peer: MemoryTransport | None = None
+    _unsent: deque[str | bytes] = field(factory=deque, init=False)
     closed: tuple[int, str] | None = field(default=None, init=False)
     """The code and reason this end was closed with, by either side."""
 
@@ -63,11 +83,32 @@ class MemoryTransport:
         except (trio.EndOfChannel, trio.ClosedResourceError) as exc:
             raise self._gone() from exc
 
+    def send_now(self, message: str | bytes) -> bool:
+        """See `Transport.send_now`. Bytes arrive as bytes: a test's client sends text as
+        `str`."""
+        try:
+            if not self._unsent:
+                self._send.send_nowait(message)
+                return True
+        except trio.WouldBlock:
+            pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise self._gone() from exc
+        self._unsent.append(message)
+        return False
+
     async def send(self, message: str | bytes) -> None:
-        """See `Transport.send`. Bytes arrive as bytes: a test's client sends text as `str`."""
+        """See `Transport.send`."""
+        if not self.send_now(message):
+            await self.drain()
+
+    async def drain(self) -> None:
+        """See `Transport.drain`."""
         try:
             with trio.fail_after(SEND_TIMEOUT):
-                await self._send.send(message)
+                while self._unsent:
+                    await self._send.send(self._unsent[0])
+                    self._unsent.popleft()
         except trio.TooSlowError as exc:
             raise TransportStuck("the peer does not read") from exc
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:

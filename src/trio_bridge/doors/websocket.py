@@ -10,7 +10,7 @@ The socket is read only while the session receives: behind it TCP holds the clie
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -27,6 +27,7 @@ from trio_bridge.doors.bytestream import ByteStream
 from trio_bridge.doors.exchange import HttpRequest
 from trio_bridge.doors.handshake import subprotocol_of
 from trio_bridge.errors import TransportClosed, TransportStuck
+from trio_bridge.transport import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Timing:
 
 
 @define(eq=False)
-class WebSocketTransport:
+class WebSocketTransport(Transport):
     """See `transport.Transport`. Made by `serve_websocket`."""
 
     _protocol: ServerProtocol
@@ -72,6 +73,9 @@ class WebSocketTransport:
     """Set when the peer has hung up or the connection was lost."""
     _answered: trio.Event = field(factory=trio.Event, init=False)
     """Set when the peer has said its close frame, or is over."""
+    _unsent: bytes = field(default=b"", init=False)
+    """Frames, and parts of one, that the socket has not taken yet."""
+    _eof_unsent: bool = field(default=False, init=False)
     _writing: bool = field(default=False, init=False)
     _written: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -90,13 +94,21 @@ class WebSocketTransport:
                 raise self._gone() from exc
         return self._messages.popleft()
 
-    async def send(self, message: bytes) -> None:
-        """See `Transport.send`. A peer that takes longer than `Timing.send_timeout` to make
-        room for the message is dropped."""
+    def send_now(self, message: bytes) -> bool:
+        """See `Transport.send_now`."""
+        try:
+            self._check()
+            self._protocol.send_text(message)
+            return self._write_now()
+        except _GONE as exc:
+            raise self._gone() from exc
+
+    async def drain(self) -> None:
+        """See `Transport.drain`. A peer that takes longer than `Timing.send_timeout` to make
+        room for what is under way is dropped."""
         try:
             await self._ready()
-            self._protocol.send_text(message)
-            await self._write(self._protocol.data_to_send())
+            await self._write()
         except _GONE as exc:
             raise self._gone() from exc
 
@@ -127,7 +139,7 @@ class WebSocketTransport:
             try:
                 await self._ready()
                 self._protocol.send_ping(b"")
-                await self._write(self._protocol.data_to_send())
+                await self._write()
             except (*_GONE, TransportClosed):
                 return
             with trio.move_on_after(self._timing.pong_timeout) as patience:
@@ -147,7 +159,7 @@ class WebSocketTransport:
             TransportClosed: The client has left already.
         """
         try:
-            await self._write(self._protocol.data_to_send())
+            await self._write()
             if read_ahead:
                 await self._feed(read_ahead)
         except _GONE as exc:
@@ -178,10 +190,9 @@ class WebSocketTransport:
                 self._take(frame)
         # Pongs, the answer to a close frame, or what the library found wrong. They are waited
         # for, so that a peer that only sends cannot pile up answers that it does not read.
-        answers = self._protocol.data_to_send()
-        if answers:
+        if self._draft():
             await self._turn()
-            await self._write(answers)
+            await self._write()
 
     def _end(self) -> None:
         self._over.set()
@@ -212,42 +223,65 @@ class WebSocketTransport:
 
     # --- out -------------------------------------------------------------------------------
 
-    async def _ready(self) -> None:
-        """Wait until another frame may be made. One that was begun is written whole, or the
-        connection counts as torn."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await self._turn()
+    def _check(self) -> None:
+        """See that frames may be made. One that was begun is written whole, or the connection
+        counts as torn."""
         if self._lost is not None or self._bytes.torn:
             raise trio.ClosedResourceError
+
+    async def _ready(self) -> None:
+        """Wait until nobody writes, and another frame may be made."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._turn()
+        self._check()
 
     async def _turn(self) -> None:
         """Wait until nobody writes."""
         while self._writing:
             await self._written.park()
 
-    async def _write(self, chunks: Sequence[bytes]) -> None:
-        """Write frames that the library has made; nobody else may be writing."""
-        # What other tasks have to say meanwhile is written by this one.
-        while chunks:
-            data = b"".join(chunks)
-            sent = self._bytes.write_now(data)
-            last = chunks[-1] == SEND_EOF
-            if sent < len(data) or last:
-                await self._write_slowly(memoryview(data)[sent:], last=last)
-            chunks = self._protocol.data_to_send()
+    def _draft(self) -> bool:
+        """Take the frames that the library has made; whether there were any."""
+        chunks = self._protocol.data_to_send()
+        if not chunks:
+            return False
+        self._unsent = b"".join((self._unsent, *chunks))
+        if chunks[-1] == SEND_EOF:
+            self._eof_unsent = True
+        return True
 
-    async def _write_slowly(self, data: memoryview, *, last: bool) -> None:
+    def _write_now(self) -> bool:
+        """Write what there is, as far as the socket takes it; whether that was all. Where
+        somebody writes already, that one writes this as well."""
+        if self._writing:
+            return False
+        self._draft()
+        data = self._unsent
+        if data:
+            sent = self._bytes.write_now(data)
+            self._unsent = data[sent:]
+        return not (self._unsent or self._eof_unsent)
+
+    async def _write(self) -> None:
+        """Write what there is; nobody else may be writing."""
+        # What other tasks have to say meanwhile is written by this one.
+        while not self._write_now():
+            await self._write_slowly()
+
+    async def _write_slowly(self) -> None:
         self._writing = True
         try:
+            data, self._unsent = self._unsent, b""
             if data:
                 await self._write_in_time(data)
-            if last:
+            if self._eof_unsent:
+                self._eof_unsent = False
                 await self._bytes.send_eof()
         finally:
             self._writing = False
             self._written.unpark_all()
 
-    async def _write_in_time(self, data: memoryview) -> None:
+    async def _write_in_time(self, data: bytes) -> None:
         with trio.move_on_after(self._timing.send_timeout):
             await self._bytes.write(data)
             return
@@ -266,7 +300,7 @@ class WebSocketTransport:
             return
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, _short(reason))
-            await self._write(self._protocol.data_to_send())
+        await self._write()
         # A socket closed with unread bytes resets the connection, and the reset may overtake
         # what was written last: so the peer is read until it hangs up.
         await self._read_until(self._answered)

@@ -23,7 +23,7 @@ class Step:
     close: Failure | None = None
 
 
-_NOTHING = Step()
+NOTHING = Step()
 
 
 @define
@@ -50,7 +50,7 @@ class Draft:
         """The step as it stands; what is drafted from here on belongs to the next."""
         events, commands = self._events, self._commands
         if not (events or commands or self._close):
-            return _NOTHING
+            return NOTHING
         step = Step(tuple(events), tuple(commands), self._close)
         events.clear()
         commands.clear()
