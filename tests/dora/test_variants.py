@@ -104,13 +104,12 @@ async def test_one_budget_holds_for_all_of_them(tmp_path: Path) -> None:
     async with open_dora_backend(settings, session_values=ALLOWED) as backend:
         german = backend.chosen({"language": "de"})
         with trio.fail_after(20):
-            async with trio.open_nursery() as nursery:
-                async with german.session("one"):
-                    for name, wanted in (("en", backend), ("de", german)):
-                        nursery.start_soon(visit, wanted, name)
-                        await trio.testing.wait_all_tasks_blocked()
-                    assert languages() == ["de"]
-                    assert not served
+            async with trio.open_nursery() as nursery, german.session("one"):
+                for name, wanted in (("en", backend), ("de", german)):
+                    nursery.start_soon(visit, wanted, name)
+                    await trio.testing.wait_all_tasks_blocked()
+                assert languages() == ["de"]
+                assert not served
             assert served == ["en", "de"]
 
 
