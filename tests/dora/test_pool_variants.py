@@ -59,6 +59,16 @@ async def test_one_that_is_full_makes_no_room(autojump_clock: MockClock) -> None
         assert (str(refusal), refusal.retry_after) == ("all places are taken", RETRY_AFTER)
 
 
+async def test_where_nobody_waits_nothing_is_hoped_for(autojump_clock: MockClock) -> None:
+    """Who cannot wait until sessions have ended is told so before the upgrade."""
+    async with open_house(default=EN, max_instances=1, wait_timeout=0) as house:
+        await house.come("a", EN)
+        refusal = house.pool.refusal(DE)
+        assert str(refusal) == "all places are taken"
+        await house.come("b", EN)
+        assert house.waited("b") == 0
+
+
 async def test_no_session_is_ended_for_another(autojump_clock: MockClock) -> None:
     """Who waits for its room waits until it is empty, or in vain."""
     async with open_house(default=EN, max_instances=1) as house:

@@ -205,6 +205,8 @@ class Roster(Generic[InstanceT]):
     ) -> bool:
         if member.variant is variant or not (member.used and member.has_place):
             return False
+        if not self._patience:
+            return False  # nobody is there to see it empty
         if not self._needed(member):
             return True
         has_none = all(other.ending for other in self.members_of(variant))
