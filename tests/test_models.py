@@ -63,3 +63,11 @@ def test_the_state_of_all_backends_is_told_once_each():
 def test_one_ill_backend_makes_the_server_ill():
     assert MODELS.healthy
     assert not Models(VOICE, {"x": Named("x", healthy=False)}).healthy
+
+
+def test_sessions_may_come_while_one_backend_is_well():
+    """Else a dataflow that fails on every bridge would take all the others away."""
+    ill = Named("x", healthy=False)
+    assert Models(VOICE, {"x": ill}).ready
+    assert Models(ill, {"x": VOICE}).ready
+    assert not Models(ill, {"y": Named("y", healthy=False)}).ready

@@ -70,6 +70,7 @@ async def ask(bridge, method, path, **more):
     return await trio.to_thread.run_sync(request)
 
 
+READY = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
 UPGRADE = (
     b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -101,6 +102,18 @@ async def full():
     backend = Full(idle)
     async with open_bridge(SETTINGS, backend=backend) as running:
         yield backend, running
+
+
+async def test_it_is_ready_while_a_session_may_come(full):
+    """Full is ready: the answer to a session says when to come again, as no balancer could."""
+    backend, bridge = full
+    assert (await ask(bridge, "GET", "/ready")).status_code == 200
+    backend.healthy = False
+    answer = await ask(bridge, "GET", "/ready")
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "reason": "no dataflow is warm"}
+    answer = await ask(bridge, "GET", "/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
 
 
 async def test_who_can_get_no_place_is_refused_before_the_upgrade(full):
@@ -210,9 +223,10 @@ async def test_a_connection_from_before_gets_no_session_of_a_stopping_server():
         late = await trio.open_tcp_stream(*bridge.address)
         await trio.testing.wait_all_tasks_blocked(0.05)
         bridge.shutdown()
-        await late.send_all(UPGRADE)
-        answer = await late.receive_some()
-        assert answer.startswith(b"HTTP/1.1 503")
+        for request in (READY, UPGRADE):
+            await late.send_all(request)
+            answer = await late.receive_some()
+            assert answer.startswith(b"HTTP/1.1 503")
         assert b"retry-after: 5" in answer.lower()
         await silent.aclose()
         await late.aclose()

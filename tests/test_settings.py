@@ -3,6 +3,7 @@ import math
 import pytest
 
 from trio_bridge.errors import SettingsError
+from trio_bridge.nodes.variables import Variable
 from trio_bridge.settings import Settings
 from trio_bridge.settings_layers import MAX_FILE_BYTES, load_settings
 
@@ -92,7 +93,10 @@ def test_a_file_that_is_not_there(tmp_path):
         ("TRIO_BRIDGE_SERVER_PORT", "http", "server.port"),
         ("TRIO_BRIDGE_SERVER_PORT", "70000", "server.port"),
         ("TRIO_BRIDGE_LOG_LEVEL", "loud", "loud"),
-        ("TRIO_BRIDGE_TTS_ENGINE", "piper", "TRIO_BRIDGE_TTS_ENGINE sets nothing"),
+        ("TRIO_BRIDGE_TTS_ENGINE", "piper", "did you mean TTS_ENGINE?"),
+        ("TRIO_BRIDGE_LLM_ULR", "http://x", "did you mean TRIO_BRIDGE_LLM_URL?"),
+        ("TRIO_BRIDGE_ASR_WORKER", "2", "did you mean TRIO_BRIDGE_ASR_WORKERS?"),
+        ("TRIO_BRIDGE_NODE_CONTRCT", "hub", "did you mean TRIO_BRIDGE_NODE_CONTRACT?"),
         ("TRIO_BRIDGE_VAD_THRESHOLD", "1", "TRIO_BRIDGE_VAD_THRESHOLD sets nothing"),
     ],
 )
@@ -106,14 +110,7 @@ def test_a_mistake_in_the_environment_is_named(name, value, words):
 
 def test_variables_of_the_nodes_and_of_others_are_left_alone():
     """Nodes read their own; what has another prefix is nobody's here."""
-    environ = {
-        "TRIO_BRIDGE_LLM_URL": "http://127.0.0.1:11434/v1",
-        "TRIO_BRIDGE_LLM_KEY": "secret",
-        "TRIO_BRIDGE_LLM_MODEL": "any",
-        "TRIO_BRIDGE_ASR_WORKERS": "2",
-        "TTS_ENGINE": "espeak",
-        "PORT": "1",
-    }
+    environ = dict.fromkeys(Variable, "secret") | {"PORT": "1", "ASR_ENGIN": "1"}
     settings = load_settings(environ=environ)
     assert settings == Settings()
     assert "secret" not in repr(settings)

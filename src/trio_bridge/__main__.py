@@ -258,6 +258,9 @@ def _version() -> str:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    import structlog
+
+    from trio_bridge.nodes.variables import doubtful
     from trio_bridge.settings_layers import load_settings
     from trio_bridge.telemetry.log import configure_logging
 
@@ -277,6 +280,10 @@ def _serve(options: argparse.Namespace) -> int:
         },
     )
     configure_logging(settings.log.format, settings.log.level)
+    for name, meant in doubtful(os.environ).items():
+        structlog.get_logger(__name__).warning(
+            "a variable may be misspelt", variable=name, meant=meant
+        )
     if options.command == "node":
         from trio_bridge.node import open_joined_bridge as opened
     else:

@@ -37,6 +37,11 @@ class Models:
         """Whether every backend can take a session now, as far as it knows."""
         return all(backend.healthy for backend in self._backends())
 
+    @property
+    def ready(self) -> bool:
+        """Whether one of them can: what others lack is no reason to send nobody here."""
+        return any(backend.healthy for backend in self._backends())
+
     def status(self) -> dict[str, Any]:
         """How the backends are, as JSON for `GET /health`: lists of theirs are joined."""
         merged: dict[str, Any] = {}

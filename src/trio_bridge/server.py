@@ -55,6 +55,8 @@ SHUTDOWN_RETRY_AFTER = 5.0
 """Seconds after which whom a stopping server refuses may ask again: by then another has its
 address, or the balancer knows."""
 
+STOPPING = "the server is stopping"
+
 STOP_TIMEOUT = 2.0
 """Seconds the backend may take to stop once the sessions are gone."""
 
@@ -177,7 +179,7 @@ class Bridge:
         """Refuse a WebSocket before its upgrade, or let it pass (None)."""
         if self._shutdown.is_set():
             # A connection that was accepted before: whoever asks again is served elsewhere.
-            return _unavailable("the server is stopping", SHUTDOWN_RETRY_AFTER)
+            return _unavailable(STOPPING, SHUTDOWN_RETRY_AFTER)
         refusal = self._origins.refusal(request)
         if refusal is not None:
             return refusal
@@ -231,10 +233,16 @@ class Bridge:
     def _status(self) -> Status:
         return Status(
             healthy=self._models.healthy,
+            not_ready=self._not_ready(),
             active_sessions=len(self._sessions),
             uptime=trio.current_time() - self._started_at,
             details=self._models.status(),
         )
+
+    def _not_ready(self) -> str | None:
+        if self._shutdown.is_set():
+            return STOPPING
+        return None if self._models.ready else "no dataflow is warm"
 
     # --- life ---
 

@@ -6,8 +6,8 @@ different. `[models]` and `[session_values]` are mappings, which `TRIO_BRIDGE_MO
 `TRIO_BRIDGE_SESSION_VALUES` hold whole. `[dataflows.<name>]` is for one dataflow, and can be in
 the file only.
 
-The environment also speaks to the nodes of a dataflow (`TRIO_BRIDGE_LLM_URL` and the like).
-Those variables are theirs: they are passed on, not read here.
+The environment also speaks to the nodes of a dataflow (`TRIO_BRIDGE_LLM_URL` and the like, see
+`nodes.variables`). Those variables are theirs: they are passed on, not read here.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typed_settings.loaders import DictLoader
 
 from trio_bridge.dora.settings import NUMBERS, DataflowSettings
 from trio_bridge.errors import SettingsError
+from trio_bridge.nodes.variables import NAMES, PREFIX, meant_by
 from trio_bridge.settings import (
     CHECKS,
     DATAFLOWS,
@@ -38,11 +39,6 @@ from trio_bridge.settings import (
     Settings,
     near_or_known,
 )
-
-ENVIRONMENT_PREFIX = "TRIO_BRIDGE_"
-
-NODE_PREFIXES = ("LLM_", "ASR_", "NODE_")
-"""What follows `ENVIRONMENT_PREFIX` in variables that the nodes read for themselves."""
 
 MAX_FILE_BYTES = 1024 * 1024
 """A configuration is a page of text; what is larger is another file by mistake."""
@@ -192,11 +188,11 @@ def _check_toml_type(where: str, default: object, value: object, *, shown: bool 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     known = {
-        f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key)
+        f"{PREFIX}{section}_{key}".upper(): (section, key)
         for section, keys in KEYS.items()
         for key in keys
     }
-    models, values = (f"{ENVIRONMENT_PREFIX}{table}".upper() for table in TABLES)
+    models, values = (f"{PREFIX}{table}".upper() for table in TABLES)
     layer: dict[str, dict[str, Any]] = {}
     for name, value in environ.items():
         if name == models:
@@ -208,11 +204,11 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
             section, key = known[name]
             listed = isinstance(getattr(attrs.fields(SECTIONS[section]), key).default, tuple)
             layer.setdefault(section, {})[key] = _words(value) if listed else value
-        elif name.startswith(ENVIRONMENT_PREFIX):
-            rest = name.removeprefix(ENVIRONMENT_PREFIX)
-            if not rest.startswith(NODE_PREFIXES):
-                meant = near_or_known(name, (*known, models, values))
-                raise SettingsError(f"environment: {name} sets nothing{meant}")
+        elif name.startswith(PREFIX) and name not in NAMES:
+            everything = (*known, models, values, *NAMES)
+            near = meant_by(name, everything)
+            meant = f"did you mean {near}?" if near else f"known: {', '.join(everything)}"
+            raise SettingsError(f"environment: {name} sets nothing ({meant})")
     return layer
 
 

@@ -23,7 +23,7 @@ QUICK = Limits(
 )
 
 SITE = Site(
-    lambda: Status(healthy=True, active_sessions=0, uptime=0),
+    lambda: Status(healthy=True, not_ready=None, active_sessions=0, uptime=0),
     Mint(Keys(), lambda: 1_800_000_000),
 )
 

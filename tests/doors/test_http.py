@@ -12,8 +12,8 @@ from trio_bridge.doors.minting import Mint
 DETAILS = {"dataflows": {"voice": "ready"}}
 
 
-def site(*, healthy=True):
-    status = Status(healthy=healthy, active_sessions=3, uptime=1.5, details=DETAILS)
+def site(*, healthy=True, not_ready=None):
+    status = Status(healthy, not_ready, active_sessions=3, uptime=1.5, details=DETAILS)
     mint = Mint(Keys(), lambda: 1_800_000_000)
     return Site(lambda: status, mint, ("trio-bridge", "echo*", "org/model"))
 
@@ -37,6 +37,16 @@ def test_health_says_degraded():
     """An unhealthy server still answers 200, and says what it is."""
     _, body = ask("/health", healthy=False)
     assert body["status"] == "degraded"
+
+
+@pytest.mark.parametrize("path", ["/ready", "/ready/", "/openai/ready"])
+def test_ready_says_by_its_status_whether_sessions_may_come(path):
+    """What balancers look at; also where not all dataflows run."""
+    response, body = ask(path, healthy=False)
+    assert (response.status, body) == (200, {"ready": True})
+    response, body = ask(path, not_ready="no dataflow is warm")
+    assert (response.status, body) == (503, {"ready": False, "reason": "no dataflow is warm"})
+    assert ask(path, "HEAD", not_ready="it stops")[0].status == 503
 
 
 def test_root_is_a_line_of_text():

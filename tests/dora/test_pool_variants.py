@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
 import trio
-from tests.support.pool import START, STOP, Machine, open_house
+from tests.support.pool import START, STOP, House, Machine, open_house
 from trio.testing import MockClock
 
 from trio_bridge.dora.backoff import MOST
 from trio_bridge.dora.pool import RETRY_AFTER
 from trio_bridge.dora.variants import Choice
+from trio_bridge.errors import BackendUnavailable
 
 EN, DE, FR, ES, IT, PT = LANGUAGES = tuple[Choice, ...](
     (("language", each),) for each in ("en", "de", "fr", "es", "it", "pt")
@@ -47,16 +49,139 @@ async def test_an_idle_one_makes_room(autojump_clock: MockClock) -> None:
         assert [i.choice for i in house.pool.instances] == [EN]
 
 
-async def test_one_with_a_session_makes_no_room(autojump_clock: MockClock) -> None:
-    async with open_house(default=EN, max_instances=1) as house:
+async def test_one_that_is_full_makes_no_room(autojump_clock: MockClock) -> None:
+    """Who wants its room is told so at once."""
+    async with open_house(default=EN, sessions=1, max_instances=1) as house:
         await house.come("a", EN)
         await house.come("b", DE)
         at, refusal = house.refused["b"]
         assert at == house.came["b"]
         assert (str(refusal), refusal.retry_after) == ("all places are taken", RETRY_AFTER)
+
+
+async def test_where_nobody_waits_nothing_is_hoped_for(autojump_clock: MockClock) -> None:
+    """Who cannot wait until sessions have ended is told so before the upgrade."""
+    async with open_house(default=EN, max_instances=1, wait_timeout=0) as house:
+        await house.come("a", EN)
+        refusal = house.pool.refusal(DE)
+        assert str(refusal) == "all places are taken"
+        await house.come("b", EN)
+        assert house.waited("b") == 0
+
+
+async def test_no_session_is_ended_for_another(autojump_clock: MockClock) -> None:
+    """Who waits for its room waits until it is empty, or in vain."""
+    async with open_house(default=EN, max_instances=1) as house:
+        await house.come("a", EN)
+        await house.come("b", DE)
+        await trio.sleep(5)
+        assert house.waiting == ["b"]
         await trio.sleep(100)
+        at, refusal = house.refused["b"]
+        assert at - house.came["b"] == 10
+        assert str(refusal) == "no place came free in 10 s"
         assert "a" in house.scopes
         assert [i.choice for i in house.pool.instances] == [EN]
+
+
+async def test_it_gets_its_turn_when_those_before_it_have_gone(
+    autojump_clock: MockClock,
+) -> None:
+    """However many come after it, who get theirs then: a session lasts for 3 s here, one comes
+    each second, and there is one instance. Who is refused while another starts asks again."""
+    waits: dict[int, float] = {}
+    refused: set[int] = set()
+
+    async def visit(house: House, number: int) -> None:
+        came = trio.current_time()
+        while number not in waits:
+            try:
+                async with house.pool.session(f"{number}", DE if number == 20 else EN):
+                    waits[number] = trio.current_time() - came
+                    await trio.sleep(3)
+            except BackendUnavailable as exc:
+                refused.add(number)
+                await trio.sleep(exc.retry_after)
+
+    async with open_house(default=EN, sessions=20, max_instances=1) as house:
+        for number in range(60):
+            house.nursery.start_soon(visit, house, number)
+            await trio.sleep(1)
+        await trio.sleep(20)
+    assert len(waits) == 60
+    assert refused <= {22, 23, 24}
+    assert 2 + STOP + START <= waits[20] <= 3 + STOP + START
+    assert waits[21] <= waits[20] + 3 + STOP + START
+    assert not any(waits[number] for number in (*range(20), *range(35, 60)))
+
+
+async def test_who_has_one_with_a_place_makes_nobody_else_wait(
+    autojump_clock: MockClock,
+) -> None:
+    """One instance is kept from its sessions, not in turn another for these."""
+    async with open_house(default=EN, warm=0, max_instances=2) as house:
+        for name, language in (("a", EN), ("b", FR), ("c", FR)):
+            await house.come(name, language)
+            await trio.sleep(START + SOON)
+        await house.come("de", DE)
+        await house.come("en", EN)
+        await house.come("fr", FR)
+        assert house.waiting == ["de", "en"]
+        assert house.waited("fr") == 0
+        await trio.sleep(20)
+        assert "de" in house.refused
+        assert house.waited("en") == 8
+
+
+async def test_sessions_gather_where_there_are_places(autojump_clock: MockClock) -> None:
+    """Those of a variant with several instances never wait; they fill the others, and go on
+    doing so after a session of another has waited in vain: so it finds room when it asks
+    again, though some come all the time."""
+    async with open_house(default=EN, sessions=10, warm=3, max_instances=3) as house:
+        for number in range(6):
+            await house.come(f"{number}", EN)
+        assert house.loads == [2, 2, 2]
+        (first,) = (i for i in house.pool.instances if "0" in i.on)
+        await house.go("0")
+        await house.come("de", DE)
+        for number in range(6, 16):
+            await house.come(f"{number}", EN)
+            await trio.sleep(3)
+        assert "de" in house.refused
+        assert first.on == {"3"}
+        await house.go("3")
+        await house.come("16", EN)
+        await house.come("again", DE)
+        await trio.sleep(STOP + START + SOON)
+        assert house.waited("again") == STOP + START
+        assert not any(house.waited(f"{number}") for number in range(17))
+
+
+async def test_who_asks_again_and_again_in_vain_costs_others_little(
+    autojump_clock: MockClock,
+) -> None:
+    """While one session stays for an hour, nobody of its variant is refused; a tenth of them
+    waits, for as long as the others did."""
+    async with open_house(default=EN, sessions=200, max_instances=1) as house:
+        await house.come("stays", EN)
+
+        async def insist() -> None:
+            for number in count():
+                await house.come(f"de{number}", DE)
+                await trio.sleep(2 if f"de{number}" in house.refused else 6)
+
+        house.nursery.start_soon(insist)
+        names = [f"{number}" for number in range(1200)]
+        for name in names:
+            await house.come(name, EN)
+            await trio.sleep(3)
+            if name in house.served:
+                await house.go(name)
+        await trio.sleep(20)
+        assert not {name for name in house.refused if not name.startswith("de")}
+        waits = [house.waited(name) for name in names]
+        assert max(waits) <= 8
+        assert sum(wait > 0 for wait in waits) < len(waits) / 9
 
 
 async def test_one_with_sessions_and_a_place_makes_no_room(autojump_clock: MockClock) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.server import children_of
 
+from trio_bridge.backend import Backend
 from trio_bridge.dora.backend import open_dora_backend
 from trio_bridge.dora.descriptor import find_dataflow
 from trio_bridge.dora.processes import ProcessId
@@ -89,16 +91,26 @@ async def test_nodes_are_started_with_what_the_session_wishes_for(tmp_path: Path
 
 @pytest.mark.e2e
 async def test_one_budget_holds_for_all_of_them(tmp_path: Path) -> None:
-    """One that nobody uses makes room; one with a session never does."""
+    """One that nobody uses makes room at once; one with a session when that has ended, and
+    nobody else joins it meanwhile."""
     settings = DoraSettings(str(flow(tmp_path)), max_instances=1, wait_timeout=20)
+    served: list[str] = []
+
+    async def visit(backend: Backend, name: str) -> None:
+        async with backend.session(name):
+            served.append(name)
+            assert languages() == [name]
+
     async with open_dora_backend(settings, session_values=ALLOWED) as backend:
         german = backend.chosen({"language": "de"})
         with trio.fail_after(20):
-            async with german.session("one"):
+            async with trio.open_nursery() as nursery, german.session("one"):
+                for name, wanted in (("en", backend), ("de", german)):
+                    nursery.start_soon(visit, wanted, name)
+                    await trio.testing.wait_all_tasks_blocked()
                 assert languages() == ["de"]
-                assert backend.refusal() is not None
-            async with backend.session("two"):
-                assert languages() == ["en"]
+                assert not served
+            assert served == ["en", "de"]
 
 
 @pytest.mark.e2e

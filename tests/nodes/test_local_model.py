@@ -7,17 +7,18 @@ import pytest
 
 from trio_bridge.nodes.asr import settings_from
 from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
+from trio_bridge.nodes.variables import Variable
 
 MODEL = LocalModel(
     setting="EAR=tin",
     package="json",
     extra="tin",
-    variable="EAR_MODEL",
+    variable=Variable.ASR_MODEL,
     files=("model.bin", "words.*"),
     example="tinsmiths/ear",
     download="hf download tinsmiths/ear --local-dir {folder}",
 )
-HOW = "hf download tinsmiths/ear --local-dir ~/models/ear and set EAR_MODEL=~/models/ear"
+HOW = "hf download tinsmiths/ear --local-dir ~/models/ear and set ASR_MODEL=~/models/ear"
 
 
 def complaint(environment: dict[str, str]) -> str:
@@ -29,41 +30,41 @@ def complaint(environment: dict[str, str]) -> str:
 
 def test_a_setting_that_is_missing_is_told_with_what_to_download() -> None:
     said = complaint({})
-    assert said.startswith("EAR=tin has no model: EAR_MODEL is not set. Download one")
+    assert said.startswith("EAR=tin has no model: ASR_MODEL is not set. Download one")
     assert said.endswith(HOW)
 
 
 def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
-    said = complaint({"EAR_MODEL": str(tmp_path / "none")})
+    said = complaint({"ASR_MODEL": str(tmp_path / "none")})
     assert f"there is no folder {tmp_path}/none." in said
     assert said.endswith(HOW)
 
 
 def test_files_that_are_missing_are_told(tmp_path: Path) -> None:
-    assert "has no model.bin and no words.*." in complaint({"EAR_MODEL": str(tmp_path)})
+    assert "has no model.bin and no words.*." in complaint({"ASR_MODEL": str(tmp_path)})
     (tmp_path / "model.bin").touch()
-    assert "has no words.*." in complaint({"EAR_MODEL": str(tmp_path)})
+    assert "has no words.*." in complaint({"ASR_MODEL": str(tmp_path)})
 
 
 def test_one_of_several_files_is_enough(tmp_path: Path) -> None:
     model = attrs.evolve(MODEL, files=("tokens.json or *.bpe",))
     with pytest.raises(ModelMissing, match=r"has no tokens\.json or \*\.bpe\."):
-        model.find({"EAR_MODEL": str(tmp_path)})
+        model.find({"ASR_MODEL": str(tmp_path)})
     (tmp_path / "made.bpe").touch()
-    assert model.find({"EAR_MODEL": str(tmp_path)}) == tmp_path
+    assert model.find({"ASR_MODEL": str(tmp_path)}) == tmp_path
 
 
 def test_a_relative_folder_is_refused() -> None:
     """It would be looked for wherever the node happens to run."""
-    assert "not an absolute path" in complaint({"EAR_MODEL": "models/ear"})
+    assert "not an absolute path" in complaint({"ASR_MODEL": "models/ear"})
 
 
 def test_a_whole_model_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("model.bin", "words.txt"):
         (tmp_path / name).touch()
-    assert MODEL.find({"EAR_MODEL": str(tmp_path)}) == tmp_path
+    assert MODEL.find({"ASR_MODEL": str(tmp_path)}) == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path.parent))
-    assert MODEL.find({"EAR_MODEL": f"~/{tmp_path.name}"}) == tmp_path
+    assert MODEL.find({"ASR_MODEL": f"~/{tmp_path.name}"}) == tmp_path
 
 
 @pytest.mark.parametrize("engine", ["faster-whisper", "funasr"])

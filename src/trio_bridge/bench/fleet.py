@@ -83,8 +83,9 @@ def _last_line(log: Path) -> str:
 
 
 @define(eq=False)
-class WorkerProcess:
-    """One worker; see `worker.py` for what is said to it and what it answers."""
+class LoadWorker:
+    """A worker of the load generator, seen from outside; see `worker.py` for what is said to it
+    and what it answers."""
 
     process: trio.Process
     saved: Path
@@ -128,7 +129,7 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def started_worker(saved: Path) -> AsyncGenerator[WorkerProcess, None]:
+async def started_worker(saved: Path) -> AsyncGenerator[LoadWorker, None]:
     """A worker that saves what it sees in a file."""
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "trio_bridge.bench.worker", str(saved)],
@@ -136,7 +137,7 @@ async def started_worker(saved: Path) -> AsyncGenerator[WorkerProcess, None]:
         stdout=subprocess.PIPE,
     )
     async with _ended(process):
-        yield WorkerProcess(process, saved)
+        yield LoadWorker(process, saved)
 
 
 @asynccontextmanager

@@ -22,12 +22,15 @@ from trio_bridge.doors.minting import Mint
 
 @frozen
 class Status:
-    """How the server is, for `GET /health`.
+    """How the server is, for `GET /health` and `GET /ready`.
 
-    `details` is merged into the answer as it stands (the runtime, each dataflow, …).
+    `details` is merged into the answer about health as it stands (the runtime, each dataflow,
+    …).
     """
 
     healthy: bool
+    not_ready: str | None
+    """Why no new session should be sent here, if that is so."""
     active_sessions: int
     uptime: float
     """Seconds since the server began to listen."""
@@ -76,6 +79,8 @@ class Site:
                 return "GET", _root
             case ["health"]:
                 return "GET", lambda: _health(self._status())
+            case ["ready"]:
+                return "GET", lambda: _ready(self._status())
             case ["v1", "models"]:
                 return "GET", self._list_models
             case ["v1", "models", *name]:
@@ -135,6 +140,12 @@ def _health(status: Status) -> HttpResponse:
             **status.details,
         }
     )
+
+
+def _ready(status: Status) -> HttpResponse:
+    if status.not_ready is None:
+        return json_response({"ready": True})
+    return json_response({"ready": False, "reason": status.not_ready}, status=503)
 
 
 def _root() -> HttpResponse:

@@ -36,6 +36,7 @@ class Deployment:
     pids: dict[str, int] = field(factory=dict, init=False)
     _bridge_id: str = field(default="", init=False)
     _probe_id: str = field(default="", init=False)
+    _stopped: bool = field(default=False, init=False)
 
     @property
     def _folder(self) -> Path:
@@ -91,7 +92,7 @@ class Deployment:
         """
         if self.ground.failure is not None:
             return RuntimeFailed(self.ground.failure)
-        died = await self.ground.stop(self.name)
+        died = await self.stop()
         if silent is not None:
             return self._failed(silent, f"node {silent!r} did not come up in time")
         if died is not None:
@@ -124,10 +125,15 @@ class Deployment:
         pids = sorted(self.pids.items(), key=lambda item: item[0] != first)
         await kill_one_by_one(self.ground.processes, [pid for _, pid in pids])
 
-    async def stop(self) -> None:
-        """Have Dora stop it."""
-        if self.ground.failure is None:
-            await self.ground.stop(self.name)
+    async def stop(self) -> tuple[str, str] | None:
+        """Have Dora stop it, unless that is done; gives the node that failed and Dora's words,
+        if one did."""
+        if self._stopped or self.ground.failure is not None:
+            return None
+        failed = await self.ground.stop(self.name)
+        # Not before: one that is cut short has to be made up for.
+        self._stopped = True
+        return failed
 
     async def clear_away(self, fault: Fault | None) -> None:
         """Kill what did not end, and remove its files: a bridge that runs for months has many

@@ -30,6 +30,7 @@ from trio_bridge.dora.commands import (
     program_path,
     read_log,
 )
+from trio_bridge.dora.greeting import greet
 from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
@@ -125,19 +126,20 @@ class ExistingDora:
                 self._owing = trio.Event()
 
     async def check(self) -> None:
-        """See whether there are a coordinator and a daemon.
+        """See whether there are a coordinator of our kind and a daemon.
 
         Raises:
-            RuntimeFailed: One of them does not listen.
+            RuntimeFailed: One of them does not listen, or the coordinator is another's.
         """
         host, port = self._address
-        await _reach(host, port, f"there is no dora coordinator at {host}:{port}")
-        await _reach(
-            "127.0.0.1",
-            self.daemon_port,
+        where = f"{host}:{port}"
+        async with await _connect(host, port, f"there is no dora coordinator at {where}") as it:
+            await greet(it, where, CONNECT_TIMEOUT)
+        problem = (
             f"there is no dora daemon on 127.0.0.1:{self.daemon_port}; one has to run beside "
-            "the bridge (dora.daemon_port)",
+            "the bridge (dora.daemon_port)"
         )
+        await (await _connect("127.0.0.1", self.daemon_port, problem)).aclose()
 
     async def sweep(self) -> None:
         """Stop what bridges of this machine have left running: those that were killed, and this
@@ -222,12 +224,10 @@ async def _resolve(host: str) -> str:
     return str(found[0][4][0])
 
 
-async def _reach(host: str, port: int, otherwise: str) -> None:
+async def _connect(host: str, port: int, otherwise: str) -> trio.SocketStream:
     with trio.move_on_after(CONNECT_TIMEOUT):
         try:
-            stream = await trio.open_tcp_stream(host, port)
+            return await trio.open_tcp_stream(host, port)
         except OSError as exc:
             raise RuntimeFailed(otherwise) from exc
-        await stream.aclose()
-        return
     raise RuntimeFailed(f"{otherwise}: no answer in {CONNECT_TIMEOUT:g} s")

@@ -17,9 +17,9 @@ from trio_bridge.dora.descriptor import Descriptor, Link, check_bridge, links_of
 from trio_bridge.dora.node_entry import QUEUE_POLICY, QUEUE_SIZE
 from trio_bridge.dora.ports import CONTRACTS, NATIVE
 from trio_bridge.errors import DataflowError
+from trio_bridge.nodes.variables import Variable
 
 CONFIG_VARIABLE = "DORA_NODE_CONFIG"
-CONTRACT_VARIABLE = "TRIO_BRIDGE_NODE_CONTRACT"
 """In the node's `env`: what its dataflow speaks, as `contract` says elsewhere."""
 
 
@@ -38,10 +38,12 @@ def read_node_config(environ: Mapping[str, str]) -> Descriptor:
     """
     config = _config(environ)
     name = config["node_id"]
-    contract = CONTRACTS.get(environ.get(CONTRACT_VARIABLE, NATIVE.name))
+    contract = CONTRACTS.get(environ.get(Variable.NODE_CONTRACT, NATIVE.name))
     if contract is None:
         known = ", ".join(CONTRACTS)
-        raise DataflowError(f"{CONTRACT_VARIABLE}: there are the contracts {known}", node=name)
+        raise DataflowError(
+            f"{Variable.NODE_CONTRACT}: there are the contracts {known}", node=name
+        )
     document = config["dataflow_descriptor"]
     entries = {entry["id"]: _sound(entry) for entry in document["nodes"]}
     problems: list[DataflowError] = []

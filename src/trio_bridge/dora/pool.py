@@ -19,8 +19,9 @@ from attrs import define, field
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backoff import STEADY
+from trio_bridge.dora.entries import InstanceT, Member, Place, Variant
 from trio_bridge.dora.ground import Host
-from trio_bridge.dora.roster import InstanceT, Member, Place, Roster, Variant
+from trio_bridge.dora.roster import Roster
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.variants import Choice
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed
@@ -169,6 +170,7 @@ class Pool(Generic[InstanceT]):
         if waiter.place is not None:
             return waiter.place
         waited = self._settings.wait_timeout
+        self._roster.missed(variant, trio.current_time())
         raise waiter.refusal or BackendUnavailable(
             f"no place came free in {waited:g} s", retry_after=RETRY_AFTER
         )

@@ -2,161 +2,37 @@
 
 It decides who gets a place, what is started next, what is stopped; it starts and stops nothing.
 All variants share one budget of instances. They take turns as their sessions came: where there
-is no room for the next instance, one that nobody uses is set aside for it.
+is no room for the next instance, one is set aside for it, so that it takes no more sessions and
+is stopped when it has none. That is one that nobody uses, else one whose variant has places on
+another, else, for a variant that has no instance at all and for a limited time, the emptiest.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic
 
-import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
-from trio_bridge.backend import BackendSession
-from trio_bridge.dora.backoff import MOST, Backoff
+from trio_bridge.dora.entries import InstanceT, Member, Place, Variant, Waiter
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.variants import Choice
 from trio_bridge.errors import BackendUnavailable
 
+KEPT = 0.8
+"""Of the time that a session waits at most, the part for which an instance takes nobody for the
+sake of another variant: who came for it meanwhile is served in time if that was in vain."""
 
-class Served(Protocol):
-    """What the pool asks of an instance; see `dora.instance.Instance`."""
+SPARED = 10
+"""So many times as long as sessions were kept off an instance in vain, none are: of the time in
+which others hope for its room, its own lose a small part."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def warm(self) -> bool: ...
-    @property
-    def sessions(self) -> int: ...
-    @property
-    def takes_sessions(self) -> bool: ...
-    def join(self, session_id: str) -> BackendSession: ...
-    def leave(self, session_id: str) -> None: ...
-    async def run(self, startup: float, task_status: trio.TaskStatus[None] = ...) -> None: ...
-
-
-InstanceT = TypeVar("InstanceT", bound=Served)
-
-
-@define(eq=False)
-class Member(Generic[InstanceT]):
-    """An instance in the pool, from its start until nothing is left of it.
-
-    Attributes:
-        set_aside: Whether it takes nobody any more, since a session of another variant waits
-            for its room. That session may leave; then it takes them again.
-        leaving: Whether it is being stopped.
-    """
-
-    instance: InstanceT
-    variant: Variant[InstanceT]
-    scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
-    ended: trio.Event = field(factory=trio.Event, init=False)
-    warm_since: float | None = field(default=None, init=False)
-    idle_since: float = field(default=math.inf, init=False)
-    set_aside: bool = field(default=False, init=False)
-    leaving: bool = field(default=False, init=False)
-
-    @property
-    def starting(self) -> bool:
-        return self.warm_since is None
-
-    @property
-    def ending(self) -> bool:
-        """Whether its room is soon free."""
-        return self.leaving or not (self.starting or self.instance.warm)
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has a place."""
-        serves = not (self.starting or self.leaving or self.set_aside)
-        return serves and self.instance.takes_sessions
-
-    @property
-    def used(self) -> bool:
-        """Whether there are sessions on it that go on."""
-        return self.instance.warm and self.instance.sessions > 0
-
-    @property
-    def full(self) -> bool:
-        return self.instance.warm and not self.instance.takes_sessions
-
-    @property
-    def state(self) -> str:
-        if self.starting:
-            return "starting"
-        return "warm" if self.instance.warm and not self.leaving else "stopping"
-
-
-@frozen(eq=False)
-class Place(Generic[InstanceT]):
-    """A session's place on an instance."""
-
-    member: Member[InstanceT]
-    session_id: str
-    session: BackendSession
-
-
-@define(eq=False)
-class Waiter(Generic[InstanceT]):
-    """A session in line.
-
-    Attributes:
-        number: When it came, compared to others.
-        told: Set with its place or its refusal.
-    """
-
-    session_id: str
-    number: int
-    told: trio.Event = field(factory=trio.Event, init=False)
-    place: Place[InstanceT] | None = field(default=None, init=False)
-    refusal: BackendUnavailable | None = field(default=None, init=False)
-
-
-@define(eq=False)
-class Variant(Generic[InstanceT]):
-    """What instances are started with, those in line for them, and how their starts went.
-
-    Attributes:
-        choice: The values of a session that its nodes are started with.
-        warm: Instances of it with a free place that are kept running.
-        problem: What went wrong last, until it runs steadily.
-    """
-
-    choice: Choice
-    warm: int = 0
-    line: deque[Waiter[InstanceT]] = field(factory=deque, init=False)
-    backoff: Backoff = field(factory=Backoff, init=False)
-    problem: str | None = field(default=None, init=False)
-
-    def failed(self, problem: str, now: float) -> None:
-        """An instance of it did not start, or broke before it was steady."""
-        self.problem = problem
-        self.backoff.failed(now)
-
-    def forget(self, now: float) -> None:
-        """Forget the failures, if it is time."""
-        self.backoff.forget(now)
-        if not self.backoff.failures:
-            self.problem = None
-
-    @property
-    def forgotten_at(self) -> float:
-        """When it is itself forgotten, if nobody wants it until then: not at once after a
-        failure, or it would be started as if there had been none."""
-        return self.backoff.retry_at + MOST if self.backoff.failures else -math.inf
-
-    def status(self, now: float) -> dict[str, Any]:
-        """How its starts went, as JSON for `GET /health`."""
-        return {
-            "failures": self.backoff.failures,
-            "lastFailure": self.problem,
-            "retryIn": round(max(self.backoff.retry_at - now, 0.0), 3),
-        }
+MISSED = 60.0
+"""Seconds that a variant counts as missed after a session has waited for it in vain: a client
+that was refused asks again by then."""
 
 
 @define(eq=False)
@@ -183,6 +59,10 @@ class Roster(Generic[InstanceT]):
         return max(self._settings.max_instances, self._settings.warm)
 
     @property
+    def _patience(self) -> float:
+        return KEPT * self._settings.wait_timeout
+
+    @property
     def variants(self) -> tuple[Variant[InstanceT], ...]:
         """Those that somebody uses or waits for, or that failed lately; and the default."""
         return tuple(self._variants.values())
@@ -202,8 +82,12 @@ class Roster(Generic[InstanceT]):
 
     def free(self, variant: Variant[InstanceT]) -> Member[InstanceT] | None:
         """Sessions are spread over the oldest, as many as are kept warm. Those beyond get what
-        the oldest cannot take: so they are the ones that empty, and can be stopped."""
-        kept = self._ready(variant)[: max(variant.warm, 1)]
+        the oldest cannot take: so they are the ones that empty, and can be stopped. While
+        another variant needs room, the fullest are filled first, so that all others do."""
+        ready = self._ready(variant)
+        if any(other.missed for other in self._variants.values() if other is not variant):
+            return max(ready, key=lambda member: member.instance.sessions, default=None)
+        kept = ready[: max(variant.warm, 1)]
         return min(kept, key=lambda member: member.instance.sessions, default=None)
 
     def places(self, variant: Variant[InstanceT]) -> int:
@@ -215,18 +99,25 @@ class Roster(Generic[InstanceT]):
         """Whether one more place may come than there are sessions that wait for one, and
         `also` so many that will wait: all places that are free will be taken then.
 
-        What others use or wait for is theirs, but for those whose instances do not start."""
+        What others use or wait for is theirs, but for those whose instances do not start, and
+        for one instance that may be set aside."""
         each = self._settings.sessions
-        held = sum(
-            m.ready or (m.used and m.full) if m.variant is variant else m.used
-            for m in self.members
-        )
+        held = sum(m.used or (m.ready and m.variant is variant) for m in self.members)
         awaited = sum(
-            math.ceil(len(other.line) / each)
+            math.ceil(max(len(other.line) - self._kept(other), 0) / each)
             for other in self._variants.values()
             if other is not variant and now >= other.backoff.retry_at
         )
-        return len(variant.line) + also < (self.most - held - awaited) * each
+        room = self.most - held - awaited
+        if room < 1:
+            room = min(room + sum(self._may_drain(m, variant, now) for m in self.members), 1)
+        return len(variant.line) + also < max(room, 0) * each + self._kept(variant)
+
+    def _kept(self, variant: Variant[InstanceT]) -> int:
+        """How many places it has again when those others have given up for whom its instances
+        are set aside."""
+        each = self._settings.sessions
+        return sum(each - m.instance.sessions for m in self.members_of(variant) if m.draining)
 
     def join(self, member: Member[InstanceT], session_id: str) -> Place[InstanceT]:
         """Take a session in.
@@ -273,11 +164,14 @@ class Roster(Generic[InstanceT]):
                     room -= 1
                 elif (idle := self._idle_beside(variant)) is not None:
                     idle.set_aside = True
+                elif not seen[variant] and (used := self._drainable(variant, now)) is not None:
+                    used.set_aside = True
                 else:
                     seen[variant] = len(variant.line)
                 seen[variant] += self._settings.sessions
             if seen[variant] >= len(variant.line):
                 del seen[variant]
+        self._count_kept(now)
         self._forget(now)
 
     def _serve(self, waiter: Waiter[InstanceT], member: Member[InstanceT]) -> None:
@@ -297,12 +191,51 @@ class Roster(Generic[InstanceT]):
             default=None,
         )
 
+    def _drainable(self, variant: Variant[InstanceT], now: float) -> Member[InstanceT] | None:
+        """The instance of another variant that is best kept from further sessions until it is
+        empty: one beside which they find a place, and the emptiest."""
+        return min(
+            (member for member in self.members if self._may_drain(member, variant, now)),
+            key=lambda m: (self._needed(m), m.instance.sessions, m.kept_since),
+            default=None,
+        )
+
+    def _may_drain(
+        self, member: Member[InstanceT], variant: Variant[InstanceT], now: float
+    ) -> bool:
+        if member.variant is variant or not (member.used and member.has_place):
+            return False
+        if not self._patience:
+            return False  # nobody is there to see it empty
+        if not self._needed(member):
+            return True
+        has_none = all(other.ending for other in self.members_of(variant))
+        return has_none and member.spared_until <= now < member.kept_since + self._patience
+
+    def _needed(self, member: Member[InstanceT]) -> bool:
+        """Whether its variant has no place without it."""
+        return not any(other is not member for other in self._ready(member.variant))
+
+    def _count_kept(self, now: float) -> None:
+        """Nobody is kept off an instance for longer than others wait for it, nor again soon."""
+        for member in self.members:
+            if member.draining and self._needed(member):
+                member.kept_since = min(member.kept_since, now)
+            elif member.kept_since < math.inf:
+                member.spared_until = now + SPARED * (now - member.kept_since)
+                member.kept_since = math.inf
+
     def _forget(self, now: float) -> None:
         used = {self.default, *(member.variant for member in self.members)}
         for variant in self.variants:
             variant.forget(now)
             if variant not in used and not variant.line and now >= variant.forgotten_at:
                 del self._variants[variant.choice]
+
+    def missed(self, variant: Variant[InstanceT], now: float) -> None:
+        """A session has waited in vain. It is kept in mind also where nobody else waits."""
+        variant = self._variants.setdefault(variant.choice, variant)
+        variant.missed_until = now + MISSED
 
     # --- instances --------------------------------------------------------------------------
 
@@ -344,7 +277,7 @@ class Roster(Generic[InstanceT]):
         has needed for long."""
         limit = self._settings.idle_stop
         for member in reversed(self.members):
-            if member.set_aside:
+            if member.set_aside and not member.used:
                 return member
         for member in reversed(self.members):
             if self._beyond_warm(member) and now >= member.idle_since + limit:
@@ -361,6 +294,10 @@ class Roster(Generic[InstanceT]):
             if variant.line or (room and self._lacks_warm(variant)):
                 due.append(variant.backoff.retry_at)
             due.append(variant.forgotten_at)
+            due.append(variant.missed_until)
+        if self.waiting:
+            due += [each.kept_since + self._patience for each in self.members]
+            due += [each.spared_until for each in self.members]
         return min((at for at in due if at > now), default=math.inf)
 
     def _ready(self, variant: Variant[InstanceT]) -> list[Member[InstanceT]]:

@@ -23,6 +23,7 @@ from trio_bridge.nodes.decoder_pool import DecoderPool, Utterance, default_worke
 from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.local_model import ModelMissing
 from trio_bridge.nodes.recognition import DEFAULT_ENGINE, UnknownEngine, engine_kind
+from trio_bridge.nodes.variables import Variable
 from trio_bridge.nodes.worker_process import WorkerLost, worker_command
 
 
@@ -90,9 +91,9 @@ def settings_from(environment: Mapping[str, str]) -> tuple[str, int]:
         ModelMissing: Its package or its model is not on this machine.
         ValueError: The number of workers is none.
     """
-    engine = environment.get("ASR_ENGINE") or DEFAULT_ENGINE
+    engine = environment.get(Variable.ASR_ENGINE) or DEFAULT_ENGINE
     memory = engine_kind(engine).memory(environment)
-    given = environment.get("TRIO_BRIDGE_ASR_WORKERS")
+    given = environment.get(Variable.ASR_WORKERS)
     if not given:
         return engine, default_workers(memory)
     if not given.isdecimal() or int(given) < 1:

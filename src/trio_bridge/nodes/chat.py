@@ -33,6 +33,7 @@ from trio_bridge.nodes.answering import (
 )
 from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
+from trio_bridge.nodes.variables import Variable
 
 RUNNING_MAX: Final = 64
 """Answers made at once, over all sessions: what a model server is asked in parallel."""
@@ -217,7 +218,7 @@ async def open_answerer(environment: Mapping[str, str]) -> AsyncGenerator[Answer
     Raises:
         ValueError: `TRIO_BRIDGE_LLM_URL` is not an HTTP URL.
     """
-    url = environment.get("TRIO_BRIDGE_LLM_URL", "").strip()
+    url = environment.get(Variable.LLM_URL, "").strip()
     if not url:
         from trio_bridge.nodes.responder import Responder
 
@@ -225,8 +226,8 @@ async def open_answerer(environment: Mapping[str, str]) -> AsyncGenerator[Answer
         return
     from trio_bridge.nodes.completions import open_completions
 
-    key = environment.get("TRIO_BRIDGE_LLM_KEY", "").strip() or None
-    model = environment.get("TRIO_BRIDGE_LLM_MODEL", "").strip() or None
+    key = environment.get(Variable.LLM_KEY, "").strip() or None
+    model = environment.get(Variable.LLM_MODEL, "").strip() or None
     async with open_completions(url, key=key, model=model) as completions:
         yield completions
 

@@ -16,6 +16,7 @@ from attrs import define, field
 
 from trio_bridge.nodes.gently import gently
 from trio_bridge.nodes.synthesis import EngineError, Mark, Utterance
+from trio_bridge.nodes.variables import Variable
 
 WORDS_PER_MINUTE: Final = 175
 """The engine's own natural pace, which speed 1.0 stands for."""
@@ -257,7 +258,7 @@ class Espeak:
 
 def open_engine(environment: Mapping[str, str]) -> Espeak:
     """The engine, as the node's environment wants it."""
-    language = environment.get("TTS_LANGUAGE") or "en-us"
+    language = environment.get(Variable.TTS_LANGUAGE) or "en-us"
     return gently(lambda: Espeak(language))
 
 

@@ -12,6 +12,7 @@ from attrs import define
 from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import model_threads
 from trio_bridge.nodes.recognition import WHISPER_MODEL, Heard
+from trio_bridge.nodes.variables import Variable
 from trio_bridge.nodes.whole_utterance import SAMPLE_RATE, Float32, WholeUtterance, language_of
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ def open_engine(environment: Mapping[str, str]) -> WholeUtterance:
     # Not gently, for it starts the threads that will compute.
     model = WhisperModel(
         str(folder),
-        device=environment.get("ASR_DEVICE") or "auto",
-        compute_type=environment.get("ASR_COMPUTE_TYPE") or "auto",
-        cpu_threads=model_threads(environment.get("ASR_THREADS")),
+        device=environment.get(Variable.ASR_DEVICE) or "auto",
+        compute_type=environment.get(Variable.ASR_COMPUTE_TYPE) or "auto",
+        cpu_threads=model_threads(environment.get(Variable.ASR_THREADS)),
         local_files_only=True,
     )
     return WholeUtterance(FasterWhisper(model, environment), GRAIN)

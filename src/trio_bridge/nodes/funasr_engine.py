@@ -19,6 +19,7 @@ from attrs import define
 from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import ModelMissing, model_threads
 from trio_bridge.nodes.recognition import FUNASR_MODEL, Heard
+from trio_bridge.nodes.variables import Variable
 from trio_bridge.nodes.whole_utterance import Float32, WholeUtterance, language_of
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ def _load(folder: Path, environment: Mapping[str, str]) -> AutoModel:
             model=str(folder),
             # Else a description that names no file leaves the weights at random.
             init_param=str(folder / "model.pt"),
-            device=environment.get("ASR_DEVICE") or "cpu",
-            ncpu=model_threads(environment.get("ASR_THREADS")),
+            device=environment.get(Variable.ASR_DEVICE) or "cpu",
+            ncpu=model_threads(environment.get(Variable.ASR_THREADS)),
             # A model's own configuration can ask for each of these.
             trust_remote_code=False,
             vad_model=None,

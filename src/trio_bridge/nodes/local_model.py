@@ -15,6 +15,8 @@ from typing import Final
 
 from attrs import frozen
 
+from trio_bridge.nodes.variables import Variable
+
 MODELS_FOLDER: Final = "~/models"
 """Where the messages propose to put models."""
 
@@ -45,7 +47,7 @@ class LocalModel:
     setting: str
     package: str
     extra: str
-    variable: str
+    variable: Variable
     files: tuple[str, ...]
     example: str
     download: str

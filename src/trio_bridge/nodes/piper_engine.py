@@ -18,6 +18,7 @@ from attrs import define, field, frozen
 from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
 from trio_bridge.nodes.synthesis import VOICES, EngineError, Utterance
+from trio_bridge.nodes.variables import Variable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -27,7 +28,7 @@ MODEL: Final = LocalModel(
     setting="TTS_ENGINE=piper",
     package="piper",
     extra="piper",
-    variable="TTS_MODEL",
+    variable=Variable.TTS_MODEL,
     files=("*.onnx", "*.onnx.json"),
     example="en_US-lessac-medium",
     download="mkdir -p {folder} && python -m piper.download_voices en_US-lessac-medium "
@@ -156,7 +157,7 @@ def open_engine(environment: Mapping[str, str]) -> Piper:
         raise EngineError(str(exc)) from exc
     import_gently(("onnxruntime", "piper"))
     # Not gently, for each voice's network starts the threads that will compute.
-    threads = model_threads(environment.get("TTS_THREADS"))
+    threads = model_threads(environment.get(Variable.TTS_THREADS))
     voices: dict[str, Voice] = {}
     for path in sorted(folder.glob("*.onnx")):
         try:
@@ -165,7 +166,7 @@ def open_engine(environment: Mapping[str, str]) -> Piper:
             raise
         except Exception as exc:
             raise EngineError(f"piper cannot load its voice {path}: {exc}") from exc
-    language = (environment.get("TTS_LANGUAGE") or "").replace("-", "_").lower()
+    language = (environment.get(Variable.TTS_LANGUAGE) or "").replace("-", "_").lower()
     fitting = [name for name, voice in voices.items() if voice.language.startswith(language)]
     if not fitting:
         there = ", ".join(sorted({voice.language for voice in voices.values()}))

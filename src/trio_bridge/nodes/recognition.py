@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from attrs import frozen
 
 from trio_bridge.nodes.local_model import LocalModel, weight
+from trio_bridge.nodes.variables import Variable
 
 
 @frozen
@@ -53,7 +54,7 @@ WHISPER_MODEL: Final = LocalModel(
     setting="ASR_ENGINE=faster-whisper",
     package="faster_whisper",
     extra="faster-whisper",
-    variable="ASR_MODEL",
+    variable=Variable.ASR_MODEL,
     # Without its tokenizer the library would fetch one.
     files=("config.json", "model.bin", "tokenizer.json", "vocabulary.*"),
     example="Systran/faster-whisper-base",
@@ -64,7 +65,7 @@ FUNASR_MODEL: Final = LocalModel(
     setting="ASR_ENGINE=funasr",
     package="funasr",
     extra="funasr",
-    variable="ASR_MODEL",
+    variable=Variable.ASR_MODEL,
     # Without `am.mvn` the library would go on, and hear nothing right.
     files=(
         "configuration.json",

@@ -22,6 +22,7 @@ from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
 from trio_bridge.nodes.speaking import AnswerBroken, Delivery, Emit, Outgoing, SpokenAnswer
 from trio_bridge.nodes.synthesis import Engine, EngineError
+from trio_bridge.nodes.variables import Variable
 from trio_bridge.nodes.voicing import UtteranceCache, Voicing
 
 ANSWERS_MAX: Final = 1024
@@ -165,7 +166,7 @@ def open_engine(environment: Mapping[str, str]) -> Engine:
     Raises:
         EngineError: There is no such engine, or it does not start.
     """
-    name = environment.get("TTS_ENGINE") or DEFAULT_ENGINE
+    name = environment.get(Variable.TTS_ENGINE) or DEFAULT_ENGINE
     if name not in ENGINES:
         raise EngineError(f"TTS_ENGINE={name!r} is not known; there are: {', '.join(ENGINES)}")
     make: Callable[[Mapping[str, str]], Engine] = import_module(ENGINES[name]).open_engine
@@ -181,7 +182,7 @@ def open_cache(environment: Mapping[str, str]) -> UtteranceCache:
     Raises:
         EngineError: It says no number.
     """
-    given = environment.get("TTS_CACHE_MB") or "0"
+    given = environment.get(Variable.TTS_CACHE_MB) or "0"
     if not given.isdecimal():
         raise EngineError(f"TTS_CACHE_MB={given!r} is not a number from 0 up")
     return UtteranceCache(int(given) * 2**20)

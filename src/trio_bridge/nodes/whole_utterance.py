@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from trio_bridge.audio.pcm import pcm16_to_float32
 from trio_bridge.nodes.recognition import Heard
+from trio_bridge.nodes.variables import Variable
 
 Float32 = NDArray[np.float32]
 
@@ -122,5 +123,5 @@ class WholeUtterance:
 
 def language_of(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
     """The language that a session asks for, else the one set, without its region; None: any."""
-    given = settings.get("language") or environment.get("ASR_LANGUAGE")
+    given = settings.get("language") or environment.get(Variable.ASR_LANGUAGE)
     return str(given).replace("_", "-").partition("-")[0].lower() if given else None
