@@ -13,9 +13,14 @@ The public API:
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""As in `typing`, whose own import takes as long as the interpreter's start: a node's first
+milliseconds are of normal priority, and it has all of this imported at a low one; see `nodes`."""
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from trio_bridge.audio.resample import StreamResampler
     from trio_bridge.backend import Backend, BackendSession, InProcessBackend
     from trio_bridge.errors import BridgeError
