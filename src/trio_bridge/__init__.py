@@ -15,8 +15,8 @@ from __future__ import annotations
 import importlib
 
 TYPE_CHECKING = False
-"""As in `typing`, whose own import takes as long as the interpreter's start: a node's first
-milliseconds are of normal priority, and it has all of this imported at a low one; see `nodes`."""
+"""As in `typing`, whose own import takes nearly as long as the interpreter's start. A node
+begins here at the normal priority, which those who talk would hear; see `nodes`."""
 
 if TYPE_CHECKING:
     from typing import Any
