@@ -13,9 +13,14 @@ The public API:
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""As in `typing`, whose own import takes nearly as long as the interpreter's start. A node
+begins here at the normal priority, which those who talk would hear; see `nodes`."""
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from trio_bridge.audio.resample import StreamResampler
     from trio_bridge.backend import Backend, BackendSession, InProcessBackend
     from trio_bridge.errors import BridgeError

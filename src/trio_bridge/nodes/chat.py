@@ -31,6 +31,7 @@ from trio_bridge.nodes.answering import (
     ToolDone,
     parse_request,
 )
+from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
 from trio_bridge.nodes.variables import Variable
@@ -220,10 +221,12 @@ async def open_answerer(environment: Mapping[str, str]) -> AsyncGenerator[Answer
     """
     url = environment.get(Variable.LLM_URL, "").strip()
     if not url:
+        import_gently(["trio_bridge.nodes.responder"])
         from trio_bridge.nodes.responder import Responder
 
         yield Responder()
         return
+    import_gently(["trio_bridge.nodes.completions"])
     from trio_bridge.nodes.completions import open_completions
 
     key = environment.get(Variable.LLM_KEY, "").strip() or None

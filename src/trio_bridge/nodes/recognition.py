@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from attrs import frozen
 
+from trio_bridge.nodes.gently import import_gently
 from trio_bridge.nodes.local_model import LocalModel, weight
 from trio_bridge.nodes.variables import Variable
 
@@ -148,6 +149,7 @@ def engine_kind(name: str) -> Kind:
 
 def open_recogniser(name: str, environment: Mapping[str, str]) -> Recogniser:
     """Load an engine and its model: seconds and megabytes, so in a worker process."""
-    module = import_module(engine_kind(name).module)
-    make: Callable[[Mapping[str, str]], Recogniser] = module.open_engine
+    name = engine_kind(name).module
+    import_gently([name])
+    make: Callable[[Mapping[str, str]], Recogniser] = import_module(name).open_engine
     return make(environment)

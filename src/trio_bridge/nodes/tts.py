@@ -17,7 +17,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.dora.contract import Answer, Cancel, Credit
-from trio_bridge.nodes.gently import gently
+from trio_bridge.nodes.gently import gently, import_gently
 from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.recent import Recent
 from trio_bridge.nodes.speaking import AnswerBroken, Delivery, Emit, Outgoing, SpokenAnswer
@@ -169,6 +169,7 @@ def open_engine(environment: Mapping[str, str]) -> Engine:
     name = environment.get(Variable.TTS_ENGINE) or DEFAULT_ENGINE
     if name not in ENGINES:
         raise EngineError(f"TTS_ENGINE={name!r} is not known; there are: {', '.join(ENGINES)}")
+    import_gently([ENGINES[name]])
     make: Callable[[Mapping[str, str]], Engine] = import_module(ENGINES[name]).open_engine
     engine = make(environment)
     # The first piece loads the voice; nobody should have to wait for that.

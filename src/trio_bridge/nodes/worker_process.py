@@ -27,6 +27,14 @@ REPLY_BYTES: Final = 262_144
 """The longest reply line: the words of ten minutes, and how sure each is, are a fifth of it."""
 
 
+_BEGINNING: Final = """
+from trio_bridge.nodes.gently import import_gently
+import_gently(["trio_bridge.nodes.asr_worker"])
+from trio_bridge.nodes.asr_worker import main
+main()
+"""
+
+
 class WorkerLost(Exception):
     """The worker died, hung or spoke nonsense; the message says which."""
 
@@ -34,7 +42,7 @@ class WorkerLost(Exception):
 def worker_command(engine: str) -> tuple[str, ...]:
     """The command that runs a worker."""
     # With `-m` it would begin as a node does, with imports that it does not need.
-    return sys.executable, "-c", "from trio_bridge.nodes.asr_worker import main; main()", engine
+    return sys.executable, "-c", _BEGINNING, engine
 
 
 @define(eq=False)
