@@ -6,7 +6,14 @@ import sys
 
 from trio_bridge.nodes.gently import import_gently
 
-ALL = ("numpy", "pyarrow", "dora", "trio_bridge.dora.contract", "trio_bridge.nodes.host")
+ALL = (
+    "numpy",
+    "pyarrow",
+    "dora",
+    "trio_bridge.dora.contract",
+    "trio_bridge.nodes.host",
+    "trio_bridge.nodes.variables",
+)
 """What every node imports, and the bulk of it."""
 
 OWN = {
