@@ -74,6 +74,10 @@ def test_not_for_the_dataflow_as_a_whole(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("{{ session.langauge }}", "did you mean 'language'?"),
+        ("{{ language }}", "(did you mean {{ session.language }}?)"),
+        ("{{ sesion.voice }}", "(did you mean {{ session.voice }}?)"),
+        ("{{Session.langauge}}", "(did you mean {{ session.language }}?)"),
+        ("{{ session.voice }} {{ sessions.voice", "(did you mean {{ session.voice }}?)"),
         ("{{ session.language", "is not of the form"),
         ("{{ session['language'] }}", "is not of the form"),
         ("{{ session.language }}{{ session }}", "is not of the form"),
@@ -84,6 +88,13 @@ def test_what_is_misspelt_is_said(tmp_path: Path, text: str, said: str) -> None:
         read_descriptor(written(tmp_path, echo(env={"A": text})))
     assert said in str(caught.value)
     assert caught.value.node == "echo"
+
+
+@pytest.mark.parametrize("text", ["{{ name }}", "{{", "{{ user.voice }}", "{% if language %}"])
+def test_other_braces_are_somebody_elses(tmp_path: Path, text: str) -> None:
+    document = echo(env={"A": text})
+    assert not read_descriptor(written(tmp_path, document)).session_values
+    assert fill(document, {}) == document
 
 
 @given(

@@ -7,6 +7,7 @@ build step or a file name.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
@@ -19,7 +20,10 @@ Values: TypeAlias = Mapping[str, str]
 """Names of `SESSION_VALUES` → their values."""
 
 _PLACEHOLDER = re.compile(r"\{\{\s*session\.(\w+)\s*\}\}")
-_OPENING = re.compile(r"\{\{\s*session\b")
+_OPENING = re.compile(r"\{\{\s*(\w+)(?:\.(\w+))?")
+_NEAR = 0.8
+"""How alike a word is at least (see `difflib`) to one of ours that it may stand for. Braces
+with other words are somebody else's."""
 
 
 def find_values(document: Mapping[str, Any], problems: list[DataflowError]) -> frozenset[str]:
@@ -33,7 +37,12 @@ def find_values(document: Mapping[str, Any], problems: list[DataflowError]) -> f
     for node, key, text in _texts(document):
         named = _PLACEHOLDER.findall(text)
         where = key if node is None else f"node {node!r}, {key}"
-        if len(named) < len(_OPENING.findall(text)):
+        opened = _OPENING.findall(text)
+        for meant in (_meant(*words) for words in opened):
+            if meant is not None:
+                words = f"{where}: {text!r} is no placeholder (did you mean {{{{ {meant} }}}}?)"
+                problems.append(DataflowError(words, node=node))
+        if len(named) < sum(word == "session" for word, _ in opened):
             words = f"{where}: {text!r} is not of the form {{{{ session.NAME }}}}"
             problems.append(DataflowError(words, node=node))
         elif named and key != "env":
@@ -67,6 +76,19 @@ def fill(document: Mapping[str, Any], values: Values) -> dict[str, Any]:
             node = {**node, "env": {name: filled(value) for name, value in env.items()}}
         nodes.append(node)
     return {**document, "nodes": nodes}
+
+
+def _meant(word: str, name: str) -> str | None:
+    """What the words in braces may stand for, if that is not what they say."""
+    if word == "session":
+        return None
+    if not name:
+        near = difflib.get_close_matches(word.lower(), SESSION_VALUES, n=1, cutoff=_NEAR)
+        return f"session.{near[0]}" if near else None
+    if difflib.get_close_matches(word.lower(), ["session"], cutoff=_NEAR):
+        near = difflib.get_close_matches(name.lower(), SESSION_VALUES, n=1)
+        return f"session.{near[0] if near else name}"
+    return None
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[tuple[str | None, str, str]]:
