@@ -49,6 +49,16 @@ async def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
         await dora.stop("x")
 
 
+async def test_who_never_came_is_named_and_not_who_waited(tmp_path: Path) -> None:
+    """All nodes fail when one of them has not attached."""
+    cause = "This error occurred because node `b` exited before connecting to dora."
+    failed = "Node `a` failed: exited with code 1."
+    dora = program(tmp_path, f"echo '{failed} {cause}' >&2; exit 1")
+    assert (await dora.stop("x")).failed == ("b", "exited before connecting")
+    dora = program(tmp_path, f"echo '{failed}' >&2; exit 1")
+    assert (await dora.stop("x")).failed == ("a", "exited with code 1.")
+
+
 async def test_a_shared_dora_outlives_what_its_program_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,12 @@ NODES: list[dict[str, Any]] = [
     # Somebody's own, which has nothing to do with the bridge.
     {"id": "recorder", "inputs": {"sound": "echo/answer"}, "outputs": None},
     {"id": "clock", "inputs": None, "outputs": ["time"]},
+    {"id": "eye", "operator": {"inputs": {"at": "clock/time"}, "outputs": ["seen"]}},
+    {
+        "id": "mind",
+        "operators": [{"id": "a", "inputs": {"seen": "eye/seen"}, "outputs": ["x"]}],
+    },
+    {"id": "diary", "inputs": {"thought": "mind/a/x"}, "outputs": []},
 ]
 
 
@@ -48,6 +54,7 @@ def test_the_bridge_sees_the_nodes_it_has_to_do_with():
     descriptor = read_node_config(environment())
     assert descriptor.bridge == "ear"
     assert descriptor.nodes == ("echo",)
+    assert descriptor.others == ("recorder", "clock", "eye", "mind", "diary")
     assert descriptor.ports == {"answer", "ack", "listen", "cancel"}
     assert not descriptor.capabilities.responses
     assert descriptor.reached() == {

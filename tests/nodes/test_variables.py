@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import trio_bridge
-from trio_bridge.nodes.variables import NAMES, Variable, doubtful, meant_by
+from trio_bridge.nodes.variables import NAMES, Variable, doubtful, meant_by, nobodys
 
 SOURCE = Path(trio_bridge.__file__).parent
 README = Path(__file__).parents[2] / "README.md"
@@ -76,3 +76,12 @@ def test_what_is_right_or_not_ours_is_passed_over(name: str) -> None:
 
 def test_nothing_is_made_up() -> None:
     assert meant_by("TRIO_BRIDGE_COLOUR") is None
+
+
+def test_variables_with_our_prefix_that_no_node_reads():
+    """Those of the server among them: nodes do not get it."""
+    env = {"TRIO_BRIDGE_LLM_ULR": 1, "TRIO_BRIDGE_LLM_URL": 1, "TRIO_BRIDGE_XYZ": 1, 5: 1}
+    told = nobodys(env)
+    assert told.pop("TRIO_BRIDGE_LLM_ULR") == "did you mean TRIO_BRIDGE_LLM_URL?"
+    assert told.pop("TRIO_BRIDGE_XYZ").startswith("nodes know TRIO_BRIDGE_LLM_URL, ")
+    assert not told

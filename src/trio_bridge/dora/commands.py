@@ -34,6 +34,9 @@ LOG_LINES = 20
 
 _CONNECT_INTERVAL = 0.01
 _OVER = frozenset({"Finished", "Failed"})
+_NEVER_CAME = re.compile(r"because node `(?P<node>[^`]+)` (?P<why>exited before connecting)")
+"""Dora lets no node begin before all are there, so that all fail when one does not come."""
+
 _NODE_FAILED = re.compile(r"Node `(?P<node>[^`]+)` failed: (?P<why>.*)")
 
 
@@ -65,15 +68,15 @@ class Commands:
     env: Mapping[str, str]
 
     async def validate(self, descriptor: Path) -> None:
-        """Have Dora check a descriptor.
+        """Have Dora check a descriptor; needs no coordinator.
 
         Raises:
-            DataflowError: It does not pass.
+            DataflowError: It does not pass; see `validation` for its words.
             RuntimeFailed: The program cannot be run.
         """
         done = await self.run("validate", str(descriptor))
         if done.returncode != 0:
-            raise DataflowError(f"dora does not accept the dataflow: {error_of(done)}")
+            raise DataflowError(f"dora does not accept the dataflow: {cause_of(done)}")
 
     async def start(self, descriptor: Path, name: str) -> None:
         """Start a dataflow.
@@ -106,7 +109,7 @@ class Commands:
         """
         grace = f"{round(STOP_GRACE * 1000)}ms"
         done = await self.run("stop", "--name", name, "--grace-duration", grace, gently=True)
-        match = _NODE_FAILED.search(done.stderr)
+        match = _NEVER_CAME.search(done.stderr) or _NODE_FAILED.search(done.stderr)
         if match is None:
             return StopResult(done.returncode == 0, None)
         why = match["why"].removesuffix(" with stderr output:")
@@ -203,6 +206,15 @@ def _row(line: str) -> dict[str, Any]:
     if not isinstance(row, dict) or "name" not in row:
         raise RuntimeFailed(f"`dora list` says what cannot be read: {line[:80]!r}")
     return row
+
+
+def cause_of(done: subprocess.CompletedProcess[str]) -> str:
+    """What Dora found in the end, without where in the file that is: it is not the user's."""
+    words = error_of(done)
+    _, found, cause = words.partition("Caused by: ")
+    causes = re.split(r"(?:^| )\d+: ", cause) if found else [words]
+    said = [each for each in causes if each not in {"", "failed to parse given descriptor"}]
+    return re.sub(r" at line \d+ column \d+", "", ": ".join(said))
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:

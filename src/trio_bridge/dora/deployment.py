@@ -72,7 +72,7 @@ class Deployment:
         attached = self.ground.processes.attached(self._file)
         if attached is None:
             return None
-        return next((node for node in self.descriptor.nodes if node not in attached), None)
+        return next((node for node in self.descriptor.attaching if node not in attached), None)
 
     async def stop_and_explain(
         self,

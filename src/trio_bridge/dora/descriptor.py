@@ -1,13 +1,15 @@
 """A dataflow's YAML, read with care: what goes to Dora is complete, what is wrong has a name.
 
-`dora validate` accepts missing files and misspelt keys, so that they are looked for here. What
-comes out has one dynamic node with an id of its own (ids of dynamic nodes are unique in a
-daemon, across all of its dataflows), a second one to probe with, and queues that lose nothing.
+`dora validate` accepts missing files, and says what is wrong one thing at a time, so that it
+is looked for here. What comes out has the bridge's node under an id of its own (ids of dynamic
+nodes are unique in a daemon, across all of its dataflows), another to probe with, and queues
+that lose nothing wherever the contract is spoken. What a dataflow has beside that is passed on
+as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,18 @@ from typing import Any
 import yaml
 from attrs import evolve, frozen
 
+from trio_bridge.dora.checks import check_bridge, check_kind, check_variables
 from trio_bridge.dora.contract import port_of
-from trio_bridge.dora.node_entry import CONTRACT_KEY, PROBE, hint, known_keys, read_node
+from trio_bridge.dora.document import read_document
+from trio_bridge.dora.node_entry import CONTRACT_KEY, PROBE, Entry, known_keys, read_node
+from trio_bridge.dora.node_keys import check_env
 from trio_bridge.dora.ports import CONTRACTS, NATIVE, Contract
+from trio_bridge.dora.queues import check_queue, complete_queue
 from trio_bridge.dora.template import Values, fill, find_values
+from trio_bridge.dora.wiring import Link, entry_of, links_among, links_of, nodes_of_contract
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import Capabilities
+from trio_bridge.nodes.variables import Variable
 
 _TOP_KEYS = frozenset(
     {
@@ -32,7 +40,6 @@ _TOP_KEYS = frozenset(
         "type_rules",
         "health_check_interval",
         "exit_when_nodes_finish",
-        "communication",
     }
 )
 
@@ -42,38 +49,55 @@ serve sessions."""
 
 
 @frozen
-class Link:
-    """An input of a node, and the output of another that feeds it."""
-
-    node: str
-    input_id: str
-    source: str
-    output: str
-
-
-@frozen
 class Descriptor:
     """A dataflow that has passed.
 
     Attributes:
         name: The name of its file.
-        nodes: The nodes that Dora starts.
-        bridge: The dynamic node's id in the file.
-        inputs: Inputs of the bridge → the nodes that feed them.
-        outputs: Outputs of the bridge.
-        links: All links between nodes, the bridge's included.
         contract: What its nodes speak.
+        nodes: The nodes that the contract is about; see `wiring`.
+        others: The nodes beside these; nobody's business of ours.
+        bridge: The id of the bridge's node in the file.
+        starts_bridge: Whether Dora starts the bridge, as it does the other nodes. No server can
+            serve such a dataflow.
+        outputs: Outputs of the bridge.
+        links: The links that the contract is about, the bridge's included.
         session_values: What of a session its nodes are started with; see `template`.
+        doubts: What may be wrong with it, in words.
     """
 
     name: str
     contract: Contract
     nodes: tuple[str, ...]
+    others: tuple[str, ...]
     bridge: str
+    starts_bridge: bool
     outputs: tuple[str, ...]
     links: tuple[Link, ...]
     session_values: frozenset[str]
+    doubts: tuple[str, ...]
     _document: dict[str, Any]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All nodes, as they come in the file."""
+        return tuple(node["id"] for node in self._document["nodes"])
+
+    def nodes_with(self, key: str) -> tuple[str, ...]:
+        """The nodes for which a key is set."""
+        return tuple(node["id"] for node in self._document["nodes"] if key in node)
+
+    @property
+    def attaching(self) -> tuple[str, ...]:
+        """The nodes that Dora waits for before it lets any of them begin."""
+        nodes = self._document["nodes"]
+        return tuple(node["id"] for node in nodes if node.get("path") != "dynamic")
+
+    @property
+    def bridge_env(self) -> Mapping[str, Any]:
+        """The environment that the bridge is given here, where Dora starts it."""
+        nodes = self._document["nodes"]
+        return next(node.get("env") or {} for node in nodes if node["id"] == self.bridge)
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -133,6 +157,10 @@ class Descriptor:
         # Where the bridge is: a process reaches only the daemon of its own machine.
         probe_node: dict[str, Any] = {"id": probe, "path": "dynamic"}
         for node in self._document["nodes"]:
+            if node["id"] in self.others:
+                # Nothing of the bridge's leads to it.
+                nodes.append(node)
+                continue
             inputs = {
                 input_id: {**entry, "source": _rewired(entry["source"], self.bridge, bridge)}
                 for input_id, entry in node["inputs"].items()
@@ -148,7 +176,7 @@ class Descriptor:
 
 
 _AS_NODE = "as_node"
-"""It ships, but no bridge can serve it: the bridge is one of its nodes."""
+"""It ships, but no server can serve it: the bridge is one of its nodes."""
 
 
 def find_dataflow(name: str | Path) -> Path:
@@ -174,7 +202,7 @@ def find_dataflow(name: str | Path) -> Path:
 
 
 def read_descriptor(path: Path) -> Descriptor:
-    """Read a dataflow and check it.
+    """Read a dataflow for a server, and check it.
 
     Raises:
         DataflowError: Something is wrong with it; names the node.
@@ -182,126 +210,120 @@ def read_descriptor(path: Path) -> Descriptor:
     descriptor, problems = examine(path)
     if descriptor is None or problems:
         raise problems[0]
+    check_servable(descriptor)
     return descriptor
+
+
+def check_servable(descriptor: Descriptor) -> None:
+    """See that it is for a server, and not one that starts a bridge of its own.
+
+    Raises:
+        DataflowError: It does.
+    """
+    if descriptor.starts_bridge:
+        name = descriptor.bridge
+        words = "starts a bridge of its own: it is for `dora start`, see docs/as-a-node.md"
+        raise DataflowError(f"node {name!r}: the dataflow {words}", node=name)
 
 
 def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
     """Read a dataflow and find all that is wrong with it.
 
     Returns:
-        The dataflow, if enough of it could be read, and the problems; without any, it is sound.
+        The dataflow, if enough of it could be read, and the problems; without any, it is sound
+        as far as can be told without Dora.
     """
     problems: list[DataflowError] = []
     try:
-        document = _read_document(path)
+        document = read_document(path)
     except DataflowError as exc:
         return None, [exc]
     known_keys(document, _TOP_KEYS, f"the dataflow {path}", None, problems)
-    nodes = []
+    check_env(document.get("env"), "the dataflow's env", None, problems)
+    entries = []
     for index, raw in enumerate(document["nodes"]):
         try:
-            nodes.append(read_node(raw, index, path.parent, problems))
+            entries.append(read_node(raw, index, path.parent, problems))
         except DataflowError as exc:
             problems.append(exc)
-    by_id = {node["id"]: node for node in nodes}
+    by_id = {entry.id: entry for entry in entries}
     problems += [
         DataflowError(f"two nodes are called {name!r}", node=name)
         for name in by_id
-        if sum(node["id"] == name for node in nodes) > 1
+        if sum(entry.id == name for entry in entries) > 1
     ]
-    dynamic = [node["id"] for node in nodes if node["path"] == "dynamic"]
-    if len(nodes) < len(document["nodes"]) or len(by_id) < len(nodes):
+    if len(by_id) < len(document["nodes"]):
         # What cannot be told apart cannot be followed.
         return None, problems
-    if len(dynamic) != 1:
-        words = f"the bridge is the one node with `path: dynamic`; {path} has {len(dynamic)}"
-        return None, [*problems, DataflowError(words)]
-    bridge = by_id[dynamic[0]]
+    try:
+        bridge = _find_bridge(entries, path)
+    except DataflowError as exc:
+        return None, [*problems, exc]
+    contract = _contract(bridge, problems)
+    links = [link for entry in entries for link in links_of(entry, by_id, problems)]
+    nodes = nodes_of_contract(bridge.id, links)
+    of_contract = links_among({bridge.id, *nodes}, links)
+    for link in of_contract:
+        read = entry_of(link, by_id)
+        if bridge.starts_bridge:
+            check_queue(link, read, problems)
+        else:
+            complete_queue(link, read, problems)
+    doubts = [word for entry in entries for word in check_variables(entry, problems)]
+    full = {**document, "nodes": [entry.document for entry in entries]}
     descriptor = Descriptor(
         name=path.stem,
-        contract=_contract(bridge, problems),
-        nodes=tuple(node["id"] for node in nodes if node["path"] != "dynamic"),
-        bridge=dynamic[0],
-        outputs=tuple(bridge["outputs"]),
-        links=tuple(link for node in nodes for link in links_of(node, by_id, problems)),
-        session_values=find_values({**document, "nodes": nodes}, problems),
-        document={**document, "nodes": nodes},
+        contract=contract,
+        nodes=tuple(entry.id for entry in entries if entry.id in nodes),
+        others=tuple(e.id for e in entries if e.id not in {*nodes, bridge.id}),
+        bridge=bridge.id,
+        starts_bridge=bridge.starts_bridge,
+        outputs=bridge.outputs,
+        links=of_contract,
+        session_values=find_values(full, problems),
+        doubts=tuple(doubts),
+        document=full,
     )
+    for name in descriptor.nodes:
+        check_kind(by_id[name], problems)
     check_bridge(descriptor, problems)
     return descriptor, problems
 
 
-def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as exc:
-        raise DataflowError(f"the dataflow {path} cannot be read: {exc}") from exc
-    except yaml.YAMLError as exc:
-        words = " ".join(str(exc).split())
-        raise DataflowError(f"the dataflow {path} is not YAML: {words}") from exc
-    if not isinstance(document, dict) or not isinstance(document.get("nodes"), list):
-        raise DataflowError(f"the dataflow {path} has no list of nodes")
-    return document
+def _find_bridge(entries: list[Entry], path: Path) -> Entry:
+    """The bridge's node: the dynamic one, the one of them that names its contract, or one that
+    Dora starts.
+
+    Raises:
+        DataflowError: There is none, or it cannot be told which it is.
+    """
+    dynamic = [entry for entry in entries if entry.kind == "dynamic"]
+    named = [entry for entry in dynamic if CONTRACT_KEY in entry.document]
+    started = [entry for entry in entries if entry.starts_bridge]
+    for found in (named, dynamic, started):
+        if len(found) == 1:
+            return found[0]
+    if dynamic:
+        words = "has {} nodes with `path: dynamic`: the bridge is the one that has `contract:`"
+        raise DataflowError(f"the dataflow {path} {words.format(len(dynamic))}")
+    words = f"of which the dataflow {path} has {len(started)}"
+    raise DataflowError(
+        "the bridge is a node with `path: dynamic` (or with `args: -m trio_bridge node`, where "
+        f"Dora starts it), {words}"
+    )
 
 
-def _contract(bridge: dict[str, Any], problems: list[DataflowError]) -> Contract:
+def _contract(bridge: Entry, problems: list[DataflowError]) -> Contract:
     """Which contract a dataflow declares; Dora is not told."""
-    name = bridge.pop(CONTRACT_KEY, NATIVE.name)
+    if bridge.starts_bridge:
+        name = bridge.env.get(Variable.NODE_CONTRACT, NATIVE.name)
+    else:
+        name = bridge.document.pop(CONTRACT_KEY, NATIVE.name)
     contract = CONTRACTS.get(name) if isinstance(name, str) else None
     if contract is None:
-        words = f"node {bridge['id']!r}: there is no contract {name!r}; there are "
-        problems.append(DataflowError(words + ", ".join(CONTRACTS), node=bridge["id"]))
+        words = f"node {bridge.id!r}: there is no contract {name!r}; there are "
+        problems.append(DataflowError(words + ", ".join(CONTRACTS), node=bridge.id))
     return contract or NATIVE
-
-
-def links_of(
-    node: Mapping[str, Any], by_id: Mapping[str, Any], problems: list[DataflowError]
-) -> Iterable[Link]:
-    """The links that feed a node; finds those that lead nowhere."""
-    for input_id, entry in node["inputs"].items():
-        source, _, output = entry["source"].partition("/")
-        if source == "dora":
-            continue
-        where = f"node {node['id']!r}, input {input_id!r}"
-        if source not in by_id:
-            words = f"{where}: there is no node {source!r}{hint(source, by_id)}"
-            problems.append(DataflowError(words, node=node["id"]))
-        elif output not in by_id[source]["outputs"]:
-            close = hint(output, by_id[source]["outputs"])
-            words = f"{where}: node {source!r} has no output {output!r}{close}"
-            problems.append(DataflowError(words, node=node["id"]))
-        else:
-            yield Link(node["id"], input_id, source, output)
-
-
-def check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
-    """Find what the bridge's node lacks, or has and should not."""
-    name, contract = descriptor.bridge, descriptor.contract
-
-    def wrong(words: str, node: str = name) -> None:
-        problems.append(DataflowError(f"node {node!r}{words}", node=node))
-
-    for kind, ids, ports in (
-        ("input", descriptor.inputs, contract.inputs),
-        ("output", descriptor.outputs, contract.outputs),
-    ):
-        for each in ids:
-            if port_of(each) not in ports:
-                wrong(
-                    f": the bridge has no port {each!r}; as {kind}s of the {contract.name} "
-                    f"contract it has {', '.join(ports)}"
-                )
-    for output in descriptor.outputs:
-        if port_of(output) in contract.outputs and output not in contract.outputs:
-            wrong(f": output {output!r}: no suffix here")
-        elif not descriptor.readers(output):
-            wrong(f": nobody reads its output {output!r}")
-    for words in contract.missing(descriptor.ports):
-        wrong(f" {words}")
-    heard = {s for i, s in descriptor.inputs.items() if port_of(i) == "ack"}
-    for node in descriptor.nodes:
-        if contract.acknowledged and node not in heard:
-            wrong(f": its output 'ack' must be an input 'ack-{node}' of the bridge", node)
 
 
 def _rewired(source: str, old: str, new: str) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 
-from trio_bridge.dora.contract import port_of
-from trio_bridge.dora.descriptor import Descriptor, Link, check_bridge, links_of
-from trio_bridge.dora.node_entry import QUEUE_POLICY, QUEUE_SIZE
+from trio_bridge.dora.checks import check_bridge
+from trio_bridge.dora.descriptor import Descriptor
+from trio_bridge.dora.node_entry import Entry
 from trio_bridge.dora.ports import CONTRACTS, NATIVE
+from trio_bridge.dora.queues import check_queue
+from trio_bridge.dora.wiring import entry_of, links_among, links_of, nodes_of_contract
 from trio_bridge.errors import DataflowError
 from trio_bridge.nodes.variables import Variable
 
@@ -48,20 +50,23 @@ def read_node_config(environ: Mapping[str, str]) -> Descriptor:
     entries = {entry["id"]: _sound(entry) for entry in document["nodes"]}
     problems: list[DataflowError] = []
     links = [x for entry in entries.values() for x in links_of(entry, entries, problems)]
-    nodes = _neighbours(name, links)
+    nodes = nodes_of_contract(name, links)
     descriptor = Descriptor(
         name=name,
         contract=contract,
         nodes=tuple(each for each in entries if each in nodes),
+        others=tuple(each for each in entries if each not in {*nodes, name}),
         bridge=name,
-        outputs=tuple(entries[name]["outputs"]),
+        starts_bridge=True,
+        outputs=entries[name].outputs,
         session_values=frozenset(),
-        links=tuple(x for x in links if {x.node, x.source} <= {*nodes, name}),
-        document={**document, "nodes": list(entries.values())},
+        links=links_among({*nodes, name}, links),
+        doubts=(),
+        document={**document, "nodes": [entry.document for entry in entries.values()]},
     )
     check_bridge(descriptor, problems)
     for link in descriptor.links:
-        _check_queue(link, entries[link.node]["inputs"][link.input_id], problems)
+        check_queue(link, entry_of(link, entries), problems)
     if problems:
         raise problems[0]
     return descriptor
@@ -83,29 +88,17 @@ def _config(environ: Mapping[str, str]) -> dict[str, Any]:
     return config
 
 
-def _sound(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A node with its inputs in the long form; what has none gets empty ones."""
-    inputs = {
-        input_id: {"source": source} if isinstance(source, str) else source
-        for input_id, source in (entry.get("inputs") or {}).items()
-    }
-    return {"id": entry["id"], "inputs": inputs, "outputs": entry.get("outputs") or []}
-
-
-def _neighbours(bridge: str, links: list[Link]) -> frozenset[str]:
-    """The nodes that the bridge has to do with: directly, or by their acknowledgements."""
-    linked = (x for x in links if bridge in {x.node, x.source})
-    return frozenset(end for x in linked for end in (x.node, x.source)) - {bridge}
-
-
-def _check_queue(link: Link, entry: Mapping[str, Any], problems: list[DataflowError]) -> None:
-    if (entry.get("queue_size") or 0) >= QUEUE_SIZE and (
-        str(entry.get("queue_policy")).lower() == QUEUE_POLICY
-    ):
-        return
-    words = (
-        f"node {link.node!r}, input {link.input_id!r} ({port_of(link.output)} of "
-        f"{link.source!r}) needs queue_size: {QUEUE_SIZE} and queue_policy: {QUEUE_POLICY}, "
-        "or dora drops messages"
-    )
-    problems.append(DataflowError(words, node=link.node))
+def _sound(node: Mapping[str, Any]) -> Entry:
+    """A node with its inputs in the long form, and those of its operators; what has none gets
+    empty ones."""
+    owners = [("", node), ("", node.get("operator") or {})]
+    owners += [(f"{each['id']}/", each) for each in node.get("operators") or ()]
+    inputs: dict[str, Any] = {}
+    outputs: list[str] = []
+    for prefix, owner in owners:
+        for input_id, source in (owner.get("inputs") or {}).items():
+            long = {"source": source} if isinstance(source, str) else source
+            inputs[f"{prefix}{input_id}"] = long
+        outputs += [f"{prefix}{output}" for output in owner.get("outputs") or ()]
+    document = {"id": node["id"], "inputs": inputs, "outputs": outputs}
+    return Entry(node["id"], "path", inputs, tuple(outputs), document)

@@ -57,3 +57,12 @@ def doubtful(environ: Mapping[str, str]) -> dict[str, str]:
     suspects = (name for name in environ if name.startswith(_KINDS) and name not in NAMES)
     meant = ((name, meant_by(name)) for name in suspects)
     return {name: other for name, other in meant if other is not None and other not in environ}
+
+
+def nobodys(environ: Iterable[object]) -> dict[str, str]:
+    """Variables with our prefix that no node reads → words on what may have been meant."""
+    names = (str(name) for name in environ)
+    wrong = (name for name in names if name.startswith(PREFIX) and name not in NAMES)
+    near = ((name, meant_by(name)) for name in wrong)
+    known = f"nodes know {', '.join(NAMES)}"
+    return {name: f"did you mean {other}?" if other else known for name, other in near}
