@@ -1,4 +1,13 @@
+import json
+import re
+import ssl
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
+import trustme
+import yaml
 
 from tests.support.hub_nodes import write_dataflow
 from trio_bridge.__main__ import main
@@ -9,6 +18,8 @@ from trio_bridge.dora.descriptor import find_dataflow
 def no_variables(monkeypatch):
     monkeypatch.delenv("TRIO_BRIDGE_DORA_DATAFLOW", raising=False)
     monkeypatch.delenv("TRIO_BRIDGE_MODELS", raising=False)
+    # Where no server is, whatever runs on this machine.
+    monkeypatch.setenv("TRIO_BRIDGE_SERVER_PORT", "1")
 
 
 def test_what_a_sound_dataflow_offers(capsys, tmp_path):
@@ -79,7 +90,10 @@ def test_what_is_configured_is_listed(capsys, tmp_path):
     assert lines[0].startswith("model loop-*: there is no dataflow 'ehco'")
     assert lines[1].startswith("model (every other): echo (")
     assert "native contract): sound; sessions 200, warm 1, max_instances 4," in lines[1]
-    assert len(lines) == 2
+    assert lines[2:] == [
+        "running: no server answers at http://127.0.0.1:1: [Errno 111] Connection refused; "
+        "--url asks another one"
+    ]
 
 
 def test_values_of_the_session_are_told_and_must_be_listed(capsys, tmp_path):
@@ -91,7 +105,7 @@ def test_values_of_the_session_are_told_and_must_be_listed(capsys, tmp_path):
     config = tmp_path / "bridge.toml"
     config.write_text(f'[dora]\ndataflow = "{flow}"\n')
     assert main(["dataflow", "list", "--config", str(config)]) == 1
-    assert "1 problems" in capsys.readouterr().out
+    assert f"1 problem (`dataflow check {flow}`)" in capsys.readouterr().out
     config.write_text(f'[dora]\ndataflow = "{flow}"\n[session_values]\nlanguage = ["en"]\n')
     assert main(["dataflow", "list", "--config", str(config)]) == 0
 
@@ -106,7 +120,7 @@ def test_what_holds_for_each_dataflow_is_listed(capsys, tmp_path):
         "[dataflows.echo]\nwarm = 6\n"
     )
     assert main(["dataflow", "list", "--config", str(config)]) == 0
-    loop, every_other = capsys.readouterr().out.splitlines()
+    loop, every_other, _ = capsys.readouterr().out.splitlines()
     assert loop.endswith("sound; sessions 200, warm 6, max_instances 6, idle_stop 60")
     assert every_other.endswith("sound; sessions 20, warm 2, max_instances 4, idle_stop 5")
 
@@ -114,3 +128,120 @@ def test_what_holds_for_each_dataflow_is_listed(capsys, tmp_path):
 def test_a_server_that_does_not_answer_is_one_line(capsys):
     assert main(["dataflow", "list", "--url", "http://127.0.0.1:1"]) == 1
     assert "no server answers at http://127.0.0.1:1" in capsys.readouterr().err
+
+
+class Health(BaseHTTPRequestHandler):
+    """What a server says of itself."""
+
+    def do_GET(self):
+        told = {"name": "x-1", "dataflow": "echo", "state": "warm", "sessions": 2}
+        body = json.dumps({"dataflows": [{**told, "lostMessages": 0}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """To nobody."""
+
+
+@contextmanager
+def serving(tls=None):
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server():
+    with serving() as port:
+        yield port
+
+
+def test_what_runs_is_listed_where_the_settings_have_a_server(capsys, monkeypatch, server):
+    """And where `--url` says, whatever the settings are."""
+    monkeypatch.setenv("TRIO_BRIDGE_DORA_DATAFLOW", "echo")
+    told = "running x-1: echo, warm, 2 sessions, 0 messages lost"
+    assert main(["dataflow", "list", "--url", f"http://127.0.0.1:{server}"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == told
+    monkeypatch.setenv("TRIO_BRIDGE_SERVER_PORT", str(server))
+    monkeypatch.setenv("TRIO_BRIDGE_SERVER_HOST", "0.0.0.0")  # noqa: S104
+    assert main(["dataflow", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == told
+    monkeypatch.setenv("TRIO_BRIDGE_SERVER_PORT", "0")
+    assert main(["dataflow", "list"]) == 0
+    assert "these settings take any free port" in capsys.readouterr().out
+
+
+def test_what_runs_behind_tls_is_listed(capsys, monkeypatch, tmp_path):
+    """Its certificate is the one of the settings, whoever has signed it for whatever name."""
+    monkeypatch.setenv("TRIO_BRIDGE_DORA_DATAFLOW", "echo")
+    issued = trustme.CA().issue_cert("voice.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued.configure_cert(context)
+    with serving(context) as port:
+        monkeypatch.setenv("TRIO_BRIDGE_SERVER_PORT", str(port))
+        for certificate, told in (
+            (issued, "running x-1: echo"),
+            (
+                trustme.CA().issue_cert("voice.example"),
+                "running: no server answers at https://",
+            ),
+        ):
+            file = tmp_path / "certificate.pem"
+            certificate.private_key_and_cert_chain_pem.write_to_path(file)
+            monkeypatch.setenv("TRIO_BRIDGE_SERVER_TLS_CERT", str(file))
+            assert main(["dataflow", "list"]) == 0
+            assert capsys.readouterr().out.splitlines()[-1].startswith(told)
+    monkeypatch.setenv("TRIO_BRIDGE_SERVER_TLS_CERT", str(tmp_path / "none.pem"))
+    assert main(["dataflow", "list"]) == 0
+    assert "none.pem is no certificate" in capsys.readouterr().out
+
+
+def test_what_dora_refuses_is_a_problem(capsys, monkeypatch, tmp_path):
+    """As it is when a server starts; with the node and the key of the file."""
+    document = yaml.safe_load(find_dataflow("echo").read_text())
+    document["nodes"][1]["cpu_affinity"] = "x"
+    flow = tmp_path / "flow.yml"
+    flow.write_text(yaml.safe_dump(document))
+    assert main(["dataflow", "check", str(flow)]) == 1
+    out = capsys.readouterr().out
+    assert "problem    dora does not accept the dataflow: node 'echo', cpu_affinity: " in out
+    assert not re.search("line [0-9]", out)
+    assert "no problem was found" not in out
+
+
+def test_a_bridge_that_dora_starts(capsys, monkeypatch, tmp_path):
+    """It can be checked, its settings as well; a server cannot have it."""
+    assert main(["dataflow", "check", "as_node"]) == 0
+    assert "bridge     bridge, started by Dora: for `dora start`" in capsys.readouterr().out
+    text = find_dataflow("as_node").read_text()
+    flow = tmp_path / "flow.yml"
+    wrong = "--port 8080\n    env: {TRIO_BRIDGE_SERVER_PROT: 1}"
+    flow.write_text(text.replace("--port 8080", wrong, 1))
+    assert main(["dataflow", "check", str(flow)]) == 1
+    assert "node 'bridge', env: environment: TRIO_BRIDGE_SERVER_PROT" in capsys.readouterr().out
+    monkeypatch.setenv("TRIO_BRIDGE_DORA_DATAFLOW", "as_node")
+    assert main(["dataflow", "list"]) == 1
+    assert "1 problem (" in capsys.readouterr().out
+
+
+def test_nodes_beside_the_bridge_and_doubts_are_told(capsys, tmp_path):
+    """Neither is a problem."""
+    document = yaml.safe_load(find_dataflow("echo").read_text())
+    document["nodes"][1]["env"] = {"LLM_URL": "x"}
+    document["nodes"].append({"id": "camera", "path": "python", "args": "-c pass"})
+    flow = tmp_path / "flow.yml"
+    flow.write_text(yaml.safe_dump(document))
+    assert main(["dataflow", "check", str(flow)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "beside     camera: on no way from or to the bridge" in lines
+    (doubt,) = (line for line in lines if line.startswith("doubt"))
+    assert "LLM_URL may be misspelt (did you mean TRIO_BRIDGE_LLM_URL?)" in doubt

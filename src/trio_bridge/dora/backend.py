@@ -12,6 +12,7 @@ from contextlib import (
 )
 from typing import Any
 
+import structlog
 import trio
 from attrs import evolve, field, frozen
 
@@ -25,9 +26,12 @@ from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.supervision import open_supervisor
+from trio_bridge.dora.validation import validate
 from trio_bridge.dora.variants import Choice, allowed_for, choose
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
+
+log = structlog.get_logger(__name__)
 
 
 @frozen
@@ -81,11 +85,9 @@ class DoraBackend:
             DataflowError: It does not pass, or one did not come up.
             RuntimeFailed: The runtime died.
         """
-        text, _, _ = self._descriptor.filled(dict(self._choice)).instance("check")
         ground = self._grounds.ground
-        file = ground.directory / f"{self._descriptor.name}.yml"
-        file.write_text(text)
-        await ground.validate(file)
+        filled = self._descriptor.filled(dict(self._choice))
+        await validate(filled, ground.directory, ground.validate)
         prepare(ROWS.values())
         await self._pool.fill()
 
@@ -125,6 +127,8 @@ async def open_dora_backend(
         RuntimeFailed: The runtime did not come up.
     """
     descriptor = read_descriptor(find_dataflow(settings.dataflow))
+    for doubt in descriptor.doubts:
+        log.warning("a dataflow may be wrong", dataflow=descriptor.name, doubt=doubt)
     most = descriptor.contract.sessions or settings.sessions
     settings = evolve(settings, sessions=min(settings.sessions, most))
     allowed = allowed_for(descriptor.session_values, session_values or {})
