@@ -98,6 +98,7 @@ def test_a_ping_must_travel_every_link(flow: Path) -> None:
         ("path: dynamic", "path: node.py", None, "has 0"),
         ("path: node.py", "hub: echo", "own", "'hub' is not supported: install the package"),
         ("path: node.py", "module: m.yml", "own", "'module' is not supported: put its nodes"),
+        ("path: node.py", "path: x\n    git: y", "own", "'git' is not supported: clone it"),
         ("path: node.py", "custom: {}", "own", "'custom' is not supported: Dora 1.1 has no"),
         ("id: own\n    path", "id: 5\n    path", None, "must be a text, in quotes: '5'"),
         ("id: own\n    path", "id: o wn\n    path", "o wn", "'o wn' is no id for a node"),
@@ -240,6 +241,13 @@ def test_a_bridge_that_dora_starts_is_a_bridge() -> None:
     assert descriptor.capabilities == read_descriptor(find_dataflow("voice")).capabilities
     with pytest.raises(DataflowError, match="starts a bridge of its own"):
         read_descriptor(path)
+
+
+def test_where_dora_starts_the_bridge_nodes_may_have_to_be_built(tmp_path: Path) -> None:
+    flow = tmp_path / "flow.yml"
+    node = "  - {id: camera, git: https://example.com/x.git, path: camera.py}\n"
+    flow.write_text(find_dataflow("as_node").read_text() + node)
+    assert not examine(flow)[1]
 
 
 @pytest.mark.parametrize(

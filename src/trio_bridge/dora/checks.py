@@ -65,6 +65,15 @@ def check_variables(entry: Entry, problems: list[DataflowError]) -> list[str]:
     return [f"{where}: {name} may be misspelt (did you mean {meant}?)" for name, meant in said]
 
 
+def check_built(entry: Entry, problems: list[DataflowError]) -> None:
+    """Find a node that Dora has to build anew for every start, which a server does not."""
+    if "git" in entry.document:
+        words = (
+            f"node {entry.id!r}: 'git' is not supported: clone it, and name its program as path"
+        )
+        problems.append(DataflowError(words, node=entry.id))
+
+
 def check_kind(entry: Entry, problems: list[DataflowError]) -> None:
     """Find nodes that cannot speak a contract."""
     why = {

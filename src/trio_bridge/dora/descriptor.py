@@ -17,7 +17,12 @@ from typing import Any
 import yaml
 from attrs import evolve, frozen
 
-from trio_bridge.dora.checks import check_bridge, check_kind, check_variables
+from trio_bridge.dora.checks import (
+    check_bridge,
+    check_built,
+    check_kind,
+    check_variables,
+)
 from trio_bridge.dora.contract import port_of
 from trio_bridge.dora.document import read_document
 from trio_bridge.dora.node_entry import CONTRACT_KEY, PROBE, Entry, known_keys, read_node
@@ -269,6 +274,9 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
             check_queue(link, read, problems)
         else:
             complete_queue(link, read, problems)
+    if not bridge.starts_bridge:
+        for entry in entries:
+            check_built(entry, problems)
     doubts = [word for entry in entries for word in check_variables(entry, problems)]
     full = {**document, "nodes": [entry.document for entry in entries]}
     descriptor = Descriptor(

@@ -206,6 +206,9 @@ def _program(node: Mapping[str, Any], name: str, folder: Path) -> dict[str, str]
         raise DataflowError(f"node {name!r} needs a path, and args as one text", node=name)
     if path == "dynamic":
         return {"path": path}
+    if "git" in node:
+        # Of a repository that Dora fetches: nothing of it is here.
+        return {"path": path, "args": args}
     if path in {"python", "python3"}:
         _check_module(name, args, folder)
         return {"path": sys.executable, "args": args}
