@@ -90,6 +90,12 @@ def test_a_ping_must_travel_every_link(flow: Path) -> None:
         ),
         (
             "path: node.py\n    args: --fast",
+            "path: python\n    args: -m .x",
+            "own",
+            "module .x",
+        ),
+        (
+            "path: node.py\n    args: --fast",
             "path: python\n    args: gone.py",
             "own",
             "no file",

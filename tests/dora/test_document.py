@@ -30,6 +30,7 @@ def written(folder: Path, text: str | bytes) -> Path:
         ("nodes: " + "[" * 60 + "]" * 60, f"nested more than {MOST_LEVELS} levels deep"),
         ("nodes: &x\n  - *x", ", line 1: an alias stands in what it is an alias of"),
         (f"a: &a [1]\n{TENFOLD}\nnodes: *f", f"it has more than {MOST_VALUES} values"),
+        ('nodes:\n  - "\\0"', ", line 2: there is a text with a null character"),
         ("a: 1\n\tb: 2", " is not YAML, line 2: found character"),
         ("nodes: [", " is not YAML, line 1: "),
         ("? [a]\n: 1", " is not YAML, line 1: found unhashable key"),

@@ -38,6 +38,8 @@ class _Loader(yaml.SafeLoader):
             event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
             raise _Refused(words, event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+            raise _Refused("there is a text with a null character", node.start_mark)
         self._level -= 1
         return node
 

@@ -236,7 +236,7 @@ def _check_module(name: str, args: str, folder: Path) -> None:
     if words[:1] == ["-m"] and len(words) > 1:
         try:
             found = importlib.util.find_spec(words[1]) is not None
-        except (ModuleNotFoundError, ValueError):
+        except (ImportError, ValueError):
             found = False
         if not found:
             raise DataflowError(f"node {name!r}: there is no module {words[1]}", node=name)
