@@ -101,6 +101,15 @@ ON_RUNTIME = (
         signal.SIGKILL,
         "coordinator",
     ),
+    Failure("the daemon hangs", BROKEN, "daemon hangs", "", signal.SIGSTOP, "daemon"),
+    Failure(
+        "the coordinator hangs",
+        BROKEN,
+        "coordinator hangs",
+        "",
+        signal.SIGSTOP,
+        "coordinator",
+    ),
 )
 
 BRIDGE_KILLED = "the bridge is killed, and started again"
