@@ -183,6 +183,6 @@ class Intake:
         self._moved = trio.Event()
 
     def _adapt(self, seconds: float, took: float) -> None:
-        # As TCP does: more by what went through in time, half as much where it did not.
+        # More by a part of what went through in time, half as much where it did not.
         room = self._room + seconds / 4 if took < SLUGGISH else self._room / 2
         self._room = min(max(room, NARROW), WIDE)
