@@ -10,6 +10,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.errors import BackendBroken, BackendUnavailable
+from trio_bridge.headroom import Headroom
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
@@ -22,6 +23,12 @@ COMMANDS_WAITING = 512
 """Commands an in-process handler may leave unread: 10 s of 20 ms frames. A handler that far
 behind is not coming back."""
 
+ENOUGH_WAITING = COMMANDS_WAITING // 2
+"""Commands from which on what is to be heard waits with the client."""
+
+LOOK_INTERVAL = 0.01
+"""Seconds between looks at what a handler has left unread."""
+
 EVENTS_WAITING = 64
 """Events a handler may be ahead of its session: a handler that emits faster simply waits."""
 
@@ -32,6 +39,14 @@ class BackendSession(Protocol):
     @property
     def events(self) -> trio.MemoryReceiveChannel[BackendEvent]:
         """What the backend reports, in order. It ends when the backend has gone."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can be given more to hear now."""
+
+    async def room(self) -> None:
+        """Wait until it can be given more to hear, a second of audio at most. There is no
+        checkpoint between that and the return. What is sent without asking is taken as well."""
 
     def send(self, command: Command) -> None:
         """Hand a command over. Never waits, keeps order.
@@ -84,7 +99,15 @@ cancelled when the session ends."""
 @define
 class _InProcessSession:
     events: trio.MemoryReceiveChannel[BackendEvent]
-    _commands: trio.MemorySendChannel[Command]
+    _commands: Headroom[Command]
+
+    @property
+    def has_room(self) -> bool:
+        return self._commands.left
+
+    async def room(self) -> None:
+        while not self._commands.left:  # noqa: ASYNC110  its channel tells nobody
+            await trio.sleep(LOOK_INTERVAL)
 
     def send(self, command: Command) -> None:
         try:
@@ -144,6 +167,7 @@ class InProcessBackend:
             nursery.start_soon(run)
             with command_send, event_receive:
                 try:
-                    yield _InProcessSession(event_receive, command_send)
+                    commands = Headroom(command_send, ENOUGH_WAITING)
+                    yield _InProcessSession(event_receive, commands)
                 finally:
                     nursery.cancel_scope.cancel()

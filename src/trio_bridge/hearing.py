@@ -17,6 +17,7 @@ from attrs import define, field
 
 from trio_bridge.audio.encodings import CODINGS
 from trio_bridge.audio.resample import StreamResampler
+from trio_bridge.backend import BackendSession
 from trio_bridge.messages import (
     Clear,
     Command,
@@ -32,6 +33,9 @@ LISTEN_RATE = 16_000
 
 WAITING = 64
 """Commands that may wait for the task; beyond it the reader waits, and so the client."""
+
+BYTES_WAITING = 2**19
+"""Audio in them, likewise: 11 s of PCM. A single command may hold more."""
 
 AT_ONCE = 8
 """Commands of one step that are heard in it: one that has the input heard again holds one for
@@ -52,11 +56,16 @@ class Hearing:
 
     Args:
         command: Gives a command to the backend; never waits.
+        backend: What hears; says when it can be given more.
     """
 
     _command: Callable[[Command], None]
+    _backend: Callable[[], BackendSession]
     _resampler: StreamResampler | None = field(default=None, init=False)
     _behind: int = field(default=0, init=False)
+    _bytes: int = field(default=0, init=False)
+    """Audio that waits."""
+    _heard: trio.Event = field(factory=trio.Event, init=False)
     _send: trio.MemorySendChannel[ListenCommand] = field(init=False)
     _receive: trio.MemoryReceiveChannel[ListenCommand] = field(init=False)
 
@@ -69,27 +78,31 @@ class Hearing:
         return self._behind > 0
 
     def hear_now(self, commands: Sequence[Command]) -> bool:
-        """Hear the listen commands of a step, unless they are too much to be heard at once or
-        the task is `behind`.
+        """Hear the listen commands of a step, unless they are too much to be heard at once,
+        the backend has no room, or the task is `behind`.
 
         Returns:
             Whether it did; else they are to be `hear`d.
         """
         if self._behind or len(commands) > AT_ONCE:
             return False
-        for command in commands:
-            if _is_long(command):
-                return False
-        for command in commands:
-            if isinstance(command, ListenCommand):
-                self._hear(command)
+        to_hear = [command for command in commands if isinstance(command, ListenCommand)]
+        if not to_hear:
+            return True
+        if any(map(_is_long, to_hear)) or not self._backend().has_room:
+            return False
+        for command in to_hear:
+            self._hear(command)
         return True
 
     async def hear(self, commands: Sequence[Command]) -> None:
         """Have the task hear the listen commands of a step; waits for room."""
         for command in commands:
             if isinstance(command, ListenCommand):
+                while self._bytes >= BYTES_WAITING:
+                    await self._heard.wait()
                 self._behind += 1
+                self._bytes += _size(command)
                 await self._send.send(command)
 
     async def run(self) -> None:
@@ -98,8 +111,12 @@ class Hearing:
             if _is_long(command):
                 await self._hear_long(command)
             else:
+                await self._backend().room()
                 self._hear(command)
             self._behind -= 1
+            self._bytes -= _size(command)
+            self._heard.set()
+            self._heard = trio.Event()
 
     def close(self) -> None:
         """Nothing comes any more, and nobody hears."""
@@ -126,6 +143,7 @@ class Hearing:
         for start in range(0, len(command.data), coding.bytes_per_second):
             if start:
                 await trio.lowlevel.checkpoint()
+            await self._backend().room()
             piece = command.data[start : start + coding.bytes_per_second]
             self._samples(resampler.process(coding.decode(piece)))
 
@@ -142,6 +160,10 @@ class Hearing:
     def _samples(self, samples: Samples) -> None:
         if samples.size:
             self._command(InputAudio(samples, LISTEN_RATE))
+
+
+def _size(command: ListenCommand) -> int:
+    return len(command.data) if isinstance(command, MicrophoneAudio) else 0
 
 
 def _is_long(command: Command) -> TypeGuard[MicrophoneAudio]:

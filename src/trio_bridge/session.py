@@ -87,7 +87,7 @@ class Session:
         self._ahead = ReadAhead(self._mooring)
         recordings = self._engine.conversation.recordings
         recordings.on_let_go = self._audio_let_go
-        self._hearing = Hearing(self._command)
+        self._hearing = Hearing(self._command, lambda: self._link)
         outgoing = Outgoing(SpeechEncoder(self._engine.ids.event, recordings), self._codec)
         self._speaking = Speaking(self._mooring, self._attached, outgoing, self._end)
 

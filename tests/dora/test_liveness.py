@@ -39,7 +39,7 @@ def test_a_message_not_taken_in_time_is_a_fault_of_its_reader() -> None:
     """Though it is alive, and another reader has taken it."""
     book = liveness()
     assert book.sent("cancel", 0, 1.0) is None
-    book.acknowledged("chat", "cancel", 0)
+    book.acknowledged("chat", "cancel", 0, 1.1)
     all_heard(book, 2.5)
     assert book.deadline == 1.0 + UNACKNOWLEDGED_SECONDS
     assert book.fault(2.9) is None
@@ -47,6 +47,24 @@ def test_a_message_not_taken_in_time_is_a_fault_of_its_reader() -> None:
     assert fault is not None
     assert fault.node == "tts"
     assert "cancel" in fault.reason
+
+
+def test_a_node_that_is_behind_and_goes_on_is_only_busy() -> None:
+    """Each message is taken 5 s after it was sent, one a second: more than it was given."""
+    book = liveness()
+    for number in range(5):
+        book.sent("listen", number, float(number))
+    for number in range(5, 60):
+        now = float(number)
+        book.sent("listen", number, now)
+        book.acknowledged("vad", "listen", number - 5, now)
+        all_heard(book, now)
+        assert book.fault(now + 0.9) is None
+    assert book.deadline == 59.0 + UNACKNOWLEDGED_SECONDS
+    all_heard(book, 61.0)
+    fault = book.fault(61.0)
+    assert fault is not None
+    assert fault.node == "vad"
 
 
 def test_too_many_messages_are_a_fault_at_once() -> None:
@@ -62,11 +80,10 @@ def test_an_acknowledgement_covers_all_before_it() -> None:
     book = liveness()
     for number in range(50):
         book.sent("listen", number, number / 100)
-    book.acknowledged("vad", "listen", 48)
+    book.acknowledged("vad", "listen", 48, 0.9)
     all_heard(book, 2.0)
-    assert book.fault(2.45) is None
-    assert book.deadline == 0.49 + UNACKNOWLEDGED_SECONDS
-    book.acknowledged("vad", "listen", 49)
+    assert book.deadline == 0.9 + UNACKNOWLEDGED_SECONDS
+    book.acknowledged("vad", "listen", 49, 2.0)
     assert book.deadline == 2.0 + SILENCE_SECONDS
 
 

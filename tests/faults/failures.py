@@ -103,6 +103,18 @@ ON_RUNTIME = (
     ),
 )
 
+HANGS = (
+    Failure("the daemon hangs", BROKEN, "daemon hangs", "", signal.SIGSTOP, "daemon"),
+    Failure(
+        "the coordinator hangs",
+        BROKEN,
+        "coordinator hangs",
+        "",
+        signal.SIGSTOP,
+        "coordinator",
+    ),
+)
+
 BRIDGE_KILLED = "the bridge is killed, and started again"
 
 
@@ -142,10 +154,12 @@ async def run_all(folder: Path) -> AsyncGenerator[Row, None]:
             yield await happen(house, failure, "copy-0")
         for failure, model in own.items():
             yield await happen(house, failure, model)
-    (folder / "runtime").mkdir()
-    async with open_house(folder / "runtime", ["one"]) as house:
-        for failure in ON_RUNTIME:
-            yield await happen(house, failure, "one")
+    # Runtimes that fail one soon after the other are started later and later.
+    for name, failures in (("hung", HANGS), ("runtime", ON_RUNTIME)):
+        (folder / name).mkdir()
+        async with open_house(folder / name, ["one"]) as house:
+            for failure in failures:
+                yield await happen(house, failure, "one")
     yield await bridge_killed(folder / "runtime")
 
 

@@ -90,6 +90,9 @@ class ExistingDora:
     async def wait_failed(self) -> str:
         await trio.sleep_forever()
 
+    async def answering(self) -> None:
+        pass
+
     async def validate(self, descriptor: Path) -> None:
         await self._commands.validate(descriptor)
 

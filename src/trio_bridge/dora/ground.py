@@ -55,6 +55,11 @@ class Ground(Protocol):
     async def wait_failed(self) -> str:
         """Wait until it no longer does; gives the reason."""
 
+    async def answering(self) -> None:
+        """Wait until what carries messages to nodes on this machine answers, as far as that can
+        be asked: what it holds back is no fault of a node's. Never returns when it has failed.
+        """
+
     async def validate(self, descriptor: Path) -> None:
         """Have Dora check a descriptor.
 

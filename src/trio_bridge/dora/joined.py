@@ -89,6 +89,9 @@ class JoinedDora:
         self._failure = "the dora daemon has died"
         return self._failure
 
+    async def answering(self) -> None:
+        """See `Ground.answering`: it is not asked."""
+
     async def validate(self, descriptor: Path) -> None:
         del descriptor
 

@@ -86,6 +86,10 @@ class Child:
             await wait_ended(self._popen.pid)
         return self._popen.wait()
 
+    def kill(self) -> None:
+        """Kill it, if it still runs."""
+        self._popen.kill()
+
     async def stop(self) -> None:
         """Ask it to end, kill it a second later; returns when it has ended, or does not even
         so."""

@@ -10,6 +10,7 @@ from attrs import define, field
 
 from trio_bridge.dora.contract import Answer, Listen, Row, Speech, Transcript
 from trio_bridge.dora.contract import Cancel as CancelRow
+from trio_bridge.dora.intake import Intake, Pace
 from trio_bridge.dora.node_entry import QUEUE_SIZE
 from trio_bridge.dora.translate import to_event, to_row
 from trio_bridge.errors import BackendBroken
@@ -18,7 +19,10 @@ from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
     Cancel,
+    Clear,
     Command,
+    Commit,
+    Configure,
     Failure,
     Respond,
     ResponseFinished,
@@ -64,6 +68,14 @@ class EventLine:
     def send(self, command: Command) -> None:
         """See `BackendSession.send`."""
         raise NotImplementedError
+
+    @property
+    def has_room(self) -> bool:
+        """See `BackendSession.has_room`."""
+        return True
+
+    async def room(self) -> None:
+        """See `BackendSession.room`."""
 
     def close(self) -> None:
         """Tell the nodes that the session is over, and stop what is under way for it."""
@@ -124,10 +136,15 @@ class SessionLink(EventLine):
         session_id: What its rows are told by.
         ports: Outputs that the bridge has in this dataflow.
         send: Sends a row on a port; never waits.
+        intake: Says how much the nodes can be given to hear.
+        transcribed: Whether all that is committed gets a transcript.
     """
 
     _ports: Collection[str]
     _send: Callable[[str, Row], None]
+    _intake: Intake = field(factory=Intake)
+    _transcribed: bool = False
+    _pace: Pace = field(factory=Pace, init=False)
     _seq: int = field(default=0, init=False)
     _responses: dict[str, int] = field(factory=dict, init=False)
     """Those under way → the number of the row that is due next."""
@@ -137,6 +154,15 @@ class SessionLink(EventLine):
     def open(self) -> None:
         """See `EventLine.open`."""
         self._listen("open")
+
+    @property
+    def has_room(self) -> bool:
+        """See `BackendSession.has_room`."""
+        return self._intake.has_room(self._pace, trio.current_time())
+
+    async def room(self) -> None:
+        """See `BackendSession.room`."""
+        await self._intake.room(self._pace)
 
     def send(self, command: Command) -> None:
         """See `BackendSession.send`."""
@@ -151,8 +177,17 @@ class SessionLink(EventLine):
                 self._responses[response_id] = 0
             case Cancel(response_id):
                 self._responses.pop(response_id, None)
-        if port == "listen":
+        if isinstance(row, Listen):
             self._seq += 1
+            now = trio.current_time()
+            self._intake.said(row, self._pace, now)
+            match command:
+                case Configure(turn_detection):
+                    self._pace.transcribed = self._transcribed and turn_detection is None
+                case Commit(item_id):
+                    self._pace.committed(item_id, now)
+                case Clear():
+                    self._pace.cleared()
         self._send(port, row)
 
     def _stop(self) -> None:
@@ -175,6 +210,8 @@ class SessionLink(EventLine):
         Raises:
             ValueError: It cannot be used. Whoever waits for it has been told.
         """
+        if isinstance(row, Transcript) and row.event != "partial":
+            self._heard(row)
         try:
             event = to_event(row)
         except (ArithmeticError, LookupError, TypeError, ValueError) as exc:
@@ -190,6 +227,10 @@ class SessionLink(EventLine):
                 self._responses.pop(response_id, None)
         self._deliver(event)
         return missing
+
+    def _heard(self, row: Transcript) -> None:
+        if row.item_id is not None and self._pace.heard(row.item_id):
+            self._intake.stir()
 
     def _missing_before(self, row: Row) -> int:
         if not isinstance(row, Answer) or row.response_id not in self._responses:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 
 from attrs import define, field, frozen
 
-UNACKNOWLEDGED_MESSAGES = 100
-"""Messages on one port that a node may leave unacknowledged. Dora blocks at some 4,000; a node
-that keeps up acknowledges every 25."""
+UNACKNOWLEDGED_MESSAGES = 1000
+"""Messages on one port that a node may leave unacknowledged: what leaves in 5 s. Dora blocks at
+some 4,000."""
 
 UNACKNOWLEDGED_SECONDS = 2.0
-"""How long one message may stay unacknowledged; a node that keeps up takes 0.25 s."""
+"""How long a node may take nothing of what it was sent; one that keeps up takes 0.25 s. How old
+the message is that it takes does not matter: one that is behind and goes on is only busy."""
 
 SILENCE_SECONDS = 2.0
 """How long a node's heartbeat, due twice a second, may be missing."""
@@ -44,7 +45,9 @@ class Liveness:
     _readers: Mapping[str, tuple[tuple[str, str], ...]]
     _now: float
     _heard: dict[str, float] = field(init=False)
-    _waiting: dict[tuple[str, str], deque[tuple[int, float]]] = field(init=False)
+    _waiting: dict[tuple[str, str], deque[int]] = field(init=False)
+    _since: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    """Link → since when something has waited there and nothing has been taken."""
 
     def __attrs_post_init__(self) -> None:
         self._heard = dict.fromkeys(self._nodes, self._now)
@@ -55,7 +58,9 @@ class Liveness:
         """A message has left; tells who is now too far behind."""
         for link in self._readers.get(output, ()):
             waiting = self._waiting[link]
-            waiting.append((number, now))
+            if not waiting:
+                self._since[link] = now
+            waiting.append(number)
             if len(waiting) > UNACKNOWLEDGED_MESSAGES:
                 return Fault(link[0], f"has left {len(waiting)} messages unacknowledged")
         return None
@@ -64,28 +69,32 @@ class Liveness:
         """A heartbeat or an acknowledgement has come from a node."""
         self._heard[node] = now
 
-    def acknowledged(self, node: str, input_id: str, received: int) -> None:
+    def acknowledged(self, node: str, input_id: str, received: int, now: float) -> None:
         """A node has received everything up to a number."""
-        waiting = self._waiting.get((node, input_id))
-        while waiting and waiting[0][0] <= received:
+        link = (node, input_id)
+        waiting = self._waiting.get(link)
+        while waiting and waiting[0] <= received:
             waiting.popleft()
+            self._since[link] = now
 
     @property
     def deadline(self) -> float:
         """When `fault` may next have something to say, if nothing is heard until then."""
         heard = min(self._heard.values(), default=float("inf")) + SILENCE_SECONDS
-        oldest = min((w[0][1] for w in self._waiting.values() if w), default=float("inf"))
-        return min(heard, oldest + UNACKNOWLEDGED_SECONDS)
+        stuck = (self._since[link] for link, waiting in self._waiting.items() if waiting)
+        return min(heard, min(stuck, default=float("inf")) + UNACKNOWLEDGED_SECONDS)
 
     def fault(self, now: float) -> Fault | None:
         """The node that is furthest behind, if one is too far."""
         for node, heard in sorted(self._heard.items(), key=lambda item: item[1]):
             if now - heard >= SILENCE_SECONDS:
                 return Fault(node, f"has been silent for {now - heard:.1f} s")
-        for (node, input_id), waiting in self._waiting.items():
-            if waiting and now - waiting[0][1] >= UNACKNOWLEDGED_SECONDS:
-                age = now - waiting[0][1]
+        for link, waiting in self._waiting.items():
+            if waiting and now - self._since[link] >= UNACKNOWLEDGED_SECONDS:
+                node, input_id = link
+                stuck = now - self._since[link]
                 return Fault(
-                    node, f"has not taken what it was sent on {input_id} {age:.1f} s ago"
+                    node,
+                    f"has taken nothing of what it was sent on {input_id} for {stuck:.1f} s",
                 )
         return None

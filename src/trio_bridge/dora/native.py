@@ -8,6 +8,7 @@ from attrs import define, field
 from trio_bridge.dora.attachment import Attachment
 from trio_bridge.dora.contract import Ack, port_of
 from trio_bridge.dora.dialogue import Dialogue
+from trio_bridge.dora.intake import Intake
 from trio_bridge.dora.link import SessionLink
 from trio_bridge.dora.liveness import Fault, Liveness
 from trio_bridge.dora.losses import Losses
@@ -24,6 +25,11 @@ class NativeDialogue(Dialogue[SessionLink]):
 
     _liveness: Liveness | None = field(default=None, init=False)
     _losses: Losses = field(factory=Losses, init=False)
+    _intake: Intake = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self._intake = Intake(self._readers("listen"))
 
     def to_reach(self) -> set[tuple[str, str]]:
         """All nodes, and all inputs that a ping travels to."""
@@ -38,7 +44,9 @@ class NativeDialogue(Dialogue[SessionLink]):
 
     def line(self, session_id: str) -> SessionLink:
         """See `Dialogue.line`."""
-        return SessionLink(session_id, self.deployment.descriptor.outputs, self.send)
+        descriptor = self.deployment.descriptor
+        transcribed = descriptor.capabilities.transcripts
+        return SessionLink(session_id, descriptor.outputs, self.send, self._intake, transcribed)
 
     # --- what comes -------------------------------------------------------------------------
 
@@ -88,9 +96,11 @@ class NativeDialogue(Dialogue[SessionLink]):
         missing = self._losses.told(node, row.port, row.lost)
         if self._liveness is None:
             return
-        self._liveness.heard(node, trio.current_time())
+        now = trio.current_time()
+        self._liveness.heard(node, now)
         if row.port:
-            self._liveness.acknowledged(node, row.port, row.received)
+            self._liveness.acknowledged(node, row.port, row.received, now)
+            self._intake.acknowledged(node, row.port, row.received, now)
             self.condition.gap(missing, node, row.port)
 
     def _count(self, input_id: str, number: int) -> None:
@@ -106,17 +116,22 @@ class NativeDialogue(Dialogue[SessionLink]):
     def watch(self, nursery: trio.Nursery) -> None:
         """See `Dialogue.watch`."""
         descriptor = self.deployment.descriptor
-        readers = {
-            output: tuple((link.node, link.input_id) for link in descriptor.readers(output))
-            for output in descriptor.outputs
-        }
+        readers = {output: self._readers(output) for output in descriptor.outputs}
         self._losses.begin()
         self._liveness = Liveness(descriptor.nodes, readers, trio.current_time())
         nursery.start_soon(self._watch, self._liveness)
 
+    def _readers(self, output: str) -> tuple[tuple[str, str], ...]:
+        links = self.deployment.descriptor.readers(output)
+        return tuple((link.node, link.input_id) for link in links)
+
     def _sent(self, output: str, number: int) -> None:
-        if self._liveness is not None:
-            self.condition.give_up(self._liveness.sent(output, number, trio.current_time()))
+        if self._liveness is None:
+            return
+        now = trio.current_time()
+        if output == "listen":
+            self._intake.sent(number, now)
+        self.condition.give_up(self._liveness.sent(output, number, now))
 
     async def _watch(self, liveness: Liveness) -> None:
         # Whatever is sent meanwhile is due later than what is slept for: no wake is missed.
@@ -125,4 +140,13 @@ class NativeDialogue(Dialogue[SessionLink]):
             await trio.sleep_until(due)
             if trio.current_time() - due > LATE:
                 await trio.sleep(LATE)
+            if liveness.fault(trio.current_time()) is not None:
+                await self._carried()
             self.condition.give_up(liveness.fault(trio.current_time()))
+
+    async def _carried(self) -> None:
+        """See that it is not Dora that holds back what the nodes have to say."""
+        began = trio.current_time()
+        await self.deployment.ground.answering()
+        if trio.current_time() - began > LATE:
+            await trio.sleep(LATE)

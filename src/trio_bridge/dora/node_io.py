@@ -48,6 +48,10 @@ much by itself: its way through Dora alone holds everybody up."""
 TOO_MUCH = 2**20
 """The weight of a message that is too much by itself."""
 
+BYTES_WAITING = 2**20
+"""Samples a port may hold back, likewise: 16 s of speech at 16 kHz. No node has to take more of
+them in one go, unless they are one row."""
+
 ROWS_WAITING = 4096
 """Rows a port may hold back during its quiet time. More leave at once: it bounds the memory,
 and a message of that size costs the receiver less than a tenth of a second."""
@@ -323,6 +327,7 @@ def _weight(event: NodeEvent | Raw) -> int:
 class _Output:
     quiet_until: float = -math.inf
     waiting: list[Any] = field(factory=list)
+    size: int = 0
     sent: int = 0
 
 
@@ -362,7 +367,12 @@ class Outbox:
         if output is None:
             output = self._outputs[port] = _Output()
         output.waiting.append(row)
-        if len(output.waiting) == 1:
+        samples = getattr(row, "samples", None)
+        if samples is not None:
+            output.size += samples.nbytes
+        if output.size >= BYTES_WAITING:
+            self._flush(port, output, trio.current_time())
+        elif len(output.waiting) == 1:
             due = max(output.quiet_until, trio.current_time())
             if due < self._asleep.deadline:
                 self._asleep.deadline = due
@@ -399,7 +409,7 @@ class Outbox:
     def _flush(self, port: str, output: _Output, now: float) -> None:
         if not output.waiting:
             return
-        rows, output.waiting = output.waiting, []
+        rows, output.waiting, output.size = output.waiting, [], 0
         output.quiet_until = now + QUIET
         self._message(port, output, encode(rows, ROWS[port_of(port)]), {})
 

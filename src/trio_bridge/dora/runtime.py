@@ -35,6 +35,7 @@ from trio_bridge.dora.leftovers import (
 from trio_bridge.dora.lifetime import Child
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import ChildProcesses
+from trio_bridge.dora.pulse import INTERVAL, PATIENCE, answers
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
 
@@ -77,6 +78,7 @@ class Runtime:
     zenoh_overlay: Path
     _commands: Commands
     _coordinator: Child
+    _coordinator_port: int
     _daemon: Child
     shared: bool = field(default=False, init=False)
     _failure: str | None = field(default=None, init=False)
@@ -88,7 +90,7 @@ class Runtime:
         return self._failure
 
     async def wait_failed(self) -> str:
-        """Wait until coordinator or daemon has died; gives the reason."""
+        """Wait until coordinator or daemon has died, or hangs; gives the reason."""
         await self._failed.wait()
         return self._failure or ""
 
@@ -127,18 +129,45 @@ class Runtime:
         """See `Ground.log`."""
         return read_log(node, descriptor)
 
-    async def watch(self) -> None:
-        """Notice when coordinator or daemon dies; ends then."""
-        async with trio.open_nursery() as nursery:
-            for child in (self._coordinator, self._daemon):
-                nursery.start_soon(self._watch, child, nursery.cancel_scope)
+    async def answering(self) -> None:
+        """See `Ground.answering`: whether the daemon does."""
+        await self._check(self._daemon, self.daemon_port)
+        if self._failure is not None:
+            await trio.sleep_forever()
 
-    async def _watch(self, child: Child, scope: trio.CancelScope) -> None:
+    async def watch(self) -> None:
+        """Notice when coordinator or daemon dies, or hangs; ends then."""
+        async with trio.open_nursery() as nursery:
+            children = (
+                (self._coordinator, self._coordinator_port),
+                (self._daemon, self.daemon_port),
+            )
+            for child, port in children:
+                nursery.start_soon(self._watch, child)
+                nursery.start_soon(self._keep_asking, child, port)
+            await self._failed.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self, child: Child) -> None:
         code = await child.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self._failure = f"the dora {child.name} has died ({how})"
-        self._failed.set()
-        scope.cancel()
+        self._fail(f"the dora {child.name} has died ({how})")
+
+    async def _keep_asking(self, child: Child, port: int) -> None:
+        while True:
+            await trio.sleep(INTERVAL)
+            await self._check(child, port)
+
+    async def _check(self, child: Child, port: int) -> None:
+        if not await answers(port):
+            self._fail(f"the dora {child.name} hangs: no answer in {PATIENCE:g} s")
+            # It would not hear that it is to end, and commands wait for it.
+            child.kill()
+
+    def _fail(self, reason: str) -> None:
+        if self._failure is None:
+            self._failure = reason
+            self._failed.set()
 
     async def close(self) -> None:
         """End coordinator and daemon, and whatever nodes are left."""
@@ -203,7 +232,16 @@ async def _start(program: str, directory: Path) -> Runtime:
         raise
     mark = f"trio_bridge-{os.getpid()}"
     commands = Commands(program, directory, env)
-    return Runtime(directory, daemon_port, mark, overlay, commands, coordinator, daemon)
+    return Runtime(
+        directory,
+        daemon_port,
+        mark,
+        overlay,
+        commands,
+        coordinator,
+        coordinator_port,
+        daemon,
+    )
 
 
 def _environment(overlay: Path, coordinator_port: int) -> dict[str, str]:

@@ -48,8 +48,7 @@ HEARTBEAT = 0.5
 blocked falls silent."""
 
 ACK_MESSAGES = 25
-"""Unacknowledged messages after which a node acknowledges: a quarter of what the bridge
-allows before it gives the node up."""
+"""Unacknowledged messages after which a node acknowledges."""
 
 ACK_SECONDS = 0.25
 """The longest a message stays unacknowledged in a node that keeps up."""
