@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import trio
 
@@ -14,7 +16,9 @@ def fail_with(monkeypatch):
             raise exc
 
         monkeypatch.setattr(trio, "run", run)
-        monkeypatch.setattr("trio_bridge.telemetry.log.configure_logging", lambda *_: None)
+        monkeypatch.setattr(
+            "trio_bridge.telemetry.native.output_logged", lambda *_: nullcontext()
+        )
 
     return arrange
 

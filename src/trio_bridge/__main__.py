@@ -262,7 +262,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     from trio_bridge.nodes.variables import doubtful
     from trio_bridge.settings_layers import load_settings
-    from trio_bridge.telemetry.log import configure_logging
+    from trio_bridge.telemetry.native import output_logged
 
     settings = load_settings(
         config_path=options.config,
@@ -279,24 +279,23 @@ def _serve(options: argparse.Namespace) -> int:
             "log.level": options.log_level,
         },
     )
-    configure_logging(settings.log.format, settings.log.level)
-    for name, meant in doubtful(os.environ).items():
-        structlog.get_logger(__name__).warning(
-            "a variable may be misspelt", variable=name, meant=meant
-        )
-    if options.command == "node":
-        from trio_bridge.node import open_joined_bridge as opened
-    else:
-        from trio_bridge.server import open_bridge as opened
-    trio.run(_run_server, opened(settings))
+    # Before what makes threads is imported: the reader of what others write is forked.
+    with output_logged(settings.log.format, settings.log.level):
+        for name, meant in doubtful(os.environ).items():
+            structlog.get_logger(__name__).warning(
+                "a variable may be misspelt", variable=name, meant=meant
+            )
+        if options.command == "node":
+            from trio_bridge.node import open_joined_bridge as opened
+        else:
+            from trio_bridge.server import open_bridge as opened
+        trio.run(_run_server, opened(settings))
     return 0
 
 
 async def _run_server(opened: AbstractAsyncContextManager[Bridge]) -> None:
-    from trio_bridge.telemetry.native import native_output_logged
-
     started: list[Bridge] = []
-    async with native_output_logged(), trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, started, nursery.cancel_scope)
         async with opened as bridge:
             started.append(bridge)
