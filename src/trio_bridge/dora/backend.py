@@ -19,10 +19,10 @@ from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
-from trio_bridge.dora.existing import open_existing
 from trio_bridge.dora.ground import Grounds
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
+from trio_bridge.dora.reachability import open_shared
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.supervision import open_supervisor
 from trio_bridge.dora.variants import Choice, allowed_for, choose
@@ -190,5 +190,5 @@ async def open_dora_backends(
 
 def _open_grounds(settings: DoraSettings) -> AbstractAsyncContextManager[Grounds]:
     if settings.coordinator:
-        return open_existing(settings.coordinator, settings.daemon_port)
+        return open_shared(settings.coordinator, settings.daemon_port)
     return open_supervisor()

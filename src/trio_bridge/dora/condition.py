@@ -20,6 +20,10 @@ is a number that is wrong."""
 log = structlog.get_logger(__name__)
 
 
+def _none() -> None:
+    return None
+
+
 @define(eq=False)
 class Condition:
     """Notes what happens to an instance, and gives it up for its first fault.
@@ -27,6 +31,7 @@ class Condition:
     Args:
         name: The instance's.
         on_fault: Called once, in the step that gives it up.
+        trouble: What is wrong around it, if anything is: told with the fault.
 
     Attributes:
         warm: Whether it takes sessions.
@@ -37,6 +42,7 @@ class Condition:
 
     name: str
     _on_fault: Callable[[Fault], None]
+    _trouble: Callable[[], str | None] = _none
     warm: bool = field(default=False, init=False)
     fault: Fault | None = field(default=None, init=False)
     broken: trio.Event = field(factory=trio.Event, init=False)
@@ -60,6 +66,8 @@ class Condition:
         """It cannot go on, if there is a fault. Only the first one counts."""
         if fault is None or self.fault is not None:
             return
+        if (trouble := self._trouble()) is not None:
+            fault = Fault(fault.node, f"{fault.reason}; {trouble}")
         self.fault = fault
         self.warm = False
         self._on_fault(fault)

@@ -79,6 +79,7 @@ class Runtime:
     _coordinator: Child
     _daemon: Child
     shared: bool = field(default=False, init=False)
+    trouble: None = field(default=None, init=False)
     _failure: str | None = field(default=None, init=False)
     _failed: trio.Event = field(factory=trio.Event, init=False)
 
