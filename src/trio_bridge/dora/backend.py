@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import (
@@ -122,12 +123,14 @@ async def open_dora_backend(
 
     Raises:
         DataflowError: The dataflow is wrong, or did not come up; names the node.
+        SettingsError: By the settings it could never serve a session.
         RuntimeFailed: The runtime did not come up.
     """
     descriptor = read_descriptor(find_dataflow(settings.dataflow))
     most = descriptor.contract.sessions or settings.sessions
     settings = evolve(settings, sessions=min(settings.sessions, most))
     allowed = allowed_for(descriptor.session_values, session_values or {})
+    settings.check_served(math.prod(map(len, allowed.values())))
     failure: BridgeError | None = None
     opened = nullcontext(grounds) if grounds is not None else _open_grounds(settings)
     async with opened as grounds, trio.open_nursery() as nursery:
@@ -172,13 +175,15 @@ async def open_dora_backends(
         Each dataflow, as it was named → its backend.
 
     Raises:
-        DataflowError: As for `open_dora_backend`. The files are read before anything starts.
+        DataflowError, SettingsError: As for `open_dora_backend`. The files are read before
+            anything starts.
         RuntimeFailed: The runtime did not come up.
     """
     distinct = {settings.dataflow: settings for settings in wanted}
-    for name in distinct:
+    for name, settings in distinct.items():
         descriptor = read_descriptor(find_dataflow(name))
-        allowed_for(descriptor.session_values, session_values or {})
+        allowed = allowed_for(descriptor.session_values, session_values or {})
+        settings.check_served(math.prod(map(len, allowed.values())))
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
         grounds = await stack.enter_async_context(_open_grounds(next(iter(distinct.values()))))
