@@ -17,6 +17,9 @@ MOST_LOST = QUEUE_SIZE
 """A gap in a node's numbers that is taken for a loss: what an input's queue holds. A longer one
 is a number that is wrong."""
 
+MOST_NOTED = 500
+"""Characters of a node's news that are logged."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -90,6 +93,11 @@ class Condition:
                 count=count,
             )
         self.give_up(fault)
+
+    def note(self, node: str, words: str) -> None:
+        """A node has news."""
+        if self._conduct.may_note(node, trio.current_time()):
+            log.warning("a node says", dataflow=self.name, node=node, note=words[:MOST_NOTED])
 
     def missing(self, count: int, node: str, port: str) -> None:
         """Messages, or rows, have not come."""
