@@ -12,7 +12,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -216,22 +216,38 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 
 
 def _counts(words: str) -> tuple[int, ...]:
-    counts = tuple(int(word) for word in words.split(","))
-    if min(counts) < 1:
-        raise ValueError
+    try:
+        counts = tuple(int(word) for word in words.split(","))
+    except ValueError:
+        counts = ()
+    if min(counts, default=0) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a number from 1 up, or several with commas: {words!r}"
+        )
     return counts
 
 
-def _positive(word: str) -> float:
-    if (number := _not_negative(word)) == 0:
-        raise ValueError
+def _number(word: str, least: str, *, fits: Callable[[float], bool]) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not fits(number) or math.isinf(number):
+        raise argparse.ArgumentTypeError(f"must be a number {least}: {word!r}")
     return number
+
+
+def _positive(word: str) -> float:
+    return _number(word, "above 0", fits=lambda number: number > 0)
+
+
+def _not_negative(word: str) -> float:
+    return _number(word, "from 0 up", fits=lambda number: number >= 0)
 
 
 def _whole(word: str) -> int:
-    if (number := int(word)) < 0:
-        raise ValueError
-    return number
+    least = "without a fraction, from 0 up"
+    return int(_number(word, least, fits=lambda n: n >= 0 and n.is_integer()))
 
 
 def _milliseconds(word: str) -> float:
@@ -239,13 +255,6 @@ def _milliseconds(word: str) -> float:
     if word.endswith("ms"):
         return _positive(word.removesuffix("ms"))
     return _positive(word.removesuffix("s")) * (1000 if word.endswith("s") else 1)
-
-
-def _not_negative(word: str) -> float:
-    number = float(word)
-    if not 0 <= number < math.inf:
-        raise ValueError
-    return number
 
 
 def _version() -> str:
