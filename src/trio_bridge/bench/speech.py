@@ -44,8 +44,8 @@ LEVEL = 0.3
 """The peak of a built-in utterance: as near to the microphone as people are."""
 
 LOUD = 10 ** (-35 / 20)
-"""Of the peak: where the detector finds none, what is louder is speech, and not the voice fading
-away."""
+"""Of the peak: where the detector finds none, what is louder is speech, and not the voice
+fading away."""
 
 AROUND = 1.0
 """Seconds of silence before and after an utterance in which the detector settles, and ends."""
