@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import trio
 
@@ -14,7 +16,9 @@ def fail_with(monkeypatch):
             raise exc
 
         monkeypatch.setattr(trio, "run", run)
-        monkeypatch.setattr("trio_bridge.telemetry.log.configure_logging", lambda *_: None)
+        monkeypatch.setattr(
+            "trio_bridge.telemetry.native.output_logged", lambda *_: nullcontext()
+        )
 
     return arrange
 
@@ -86,3 +90,22 @@ def test_help_shows_no_secret(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     assert "sk-secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--sessions", "0"), "--sessions: must be a number from 1 up"),
+        (("--sessions", "5,x"), "--sessions: must be a number from 1 up"),
+        (("--seconds", "0"), "--seconds: must be a number above 0: '0'"),
+        (("--seconds", "inf"), "--seconds: must be a number above 0: 'inf'"),
+        (("--bound", "soon"), "--bound: must be a number above 0: 'soon'"),
+        (("--barge-in", "1.5"), "--barge-in: must be a number without a fraction, from 0 up"),
+        (("--buffer-ms", "-1"), "--buffer-ms: must be a number from 0 up: '-1'"),
+    ],
+)
+def test_what_is_wrong_with_a_number_is_said(words, said, capsys):
+    """In the words of the command line, not of its source."""
+    with pytest.raises(SystemExit):
+        main(["bench", *words])
+    assert said in capsys.readouterr().err

@@ -12,7 +12,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -216,22 +216,38 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 
 
 def _counts(words: str) -> tuple[int, ...]:
-    counts = tuple(int(word) for word in words.split(","))
-    if min(counts) < 1:
-        raise ValueError
+    try:
+        counts = tuple(int(word) for word in words.split(","))
+    except ValueError:
+        counts = ()
+    if min(counts, default=0) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a number from 1 up, or several with commas: {words!r}"
+        )
     return counts
 
 
-def _positive(word: str) -> float:
-    if (number := _not_negative(word)) == 0:
-        raise ValueError
+def _number(word: str, least: str, *, fits: Callable[[float], bool]) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not fits(number) or math.isinf(number):
+        raise argparse.ArgumentTypeError(f"must be a number {least}: {word!r}")
     return number
+
+
+def _positive(word: str) -> float:
+    return _number(word, "above 0", fits=lambda number: number > 0)
+
+
+def _not_negative(word: str) -> float:
+    return _number(word, "from 0 up", fits=lambda number: number >= 0)
 
 
 def _whole(word: str) -> int:
-    if (number := int(word)) < 0:
-        raise ValueError
-    return number
+    least = "without a fraction, from 0 up"
+    return int(_number(word, least, fits=lambda n: n >= 0 and n.is_integer()))
 
 
 def _milliseconds(word: str) -> float:
@@ -239,13 +255,6 @@ def _milliseconds(word: str) -> float:
     if word.endswith("ms"):
         return _positive(word.removesuffix("ms"))
     return _positive(word.removesuffix("s")) * (1000 if word.endswith("s") else 1)
-
-
-def _not_negative(word: str) -> float:
-    number = float(word)
-    if not 0 <= number < math.inf:
-        raise ValueError
-    return number
 
 
 def _version() -> str:
@@ -262,7 +271,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     from trio_bridge.nodes.variables import doubtful
     from trio_bridge.settings_layers import load_settings
-    from trio_bridge.telemetry.log import configure_logging
+    from trio_bridge.telemetry.native import output_logged
 
     settings = load_settings(
         config_path=options.config,
@@ -279,24 +288,23 @@ def _serve(options: argparse.Namespace) -> int:
             "log.level": options.log_level,
         },
     )
-    configure_logging(settings.log.format, settings.log.level)
-    for name, meant in doubtful(os.environ).items():
-        structlog.get_logger(__name__).warning(
-            "a variable may be misspelt", variable=name, meant=meant
-        )
-    if options.command == "node":
-        from trio_bridge.node import open_joined_bridge as opened
-    else:
-        from trio_bridge.server import open_bridge as opened
-    trio.run(_run_server, opened(settings))
+    # Before what makes threads is imported: the reader of what others write is forked.
+    with output_logged(settings.log.format, settings.log.level):
+        for name, meant in doubtful(os.environ).items():
+            structlog.get_logger(__name__).warning(
+                "a variable may be misspelt", variable=name, meant=meant
+            )
+        if options.command == "node":
+            from trio_bridge.node import open_joined_bridge as opened
+        else:
+            from trio_bridge.server import open_bridge as opened
+        trio.run(_run_server, opened(settings))
     return 0
 
 
 async def _run_server(opened: AbstractAsyncContextManager[Bridge]) -> None:
-    from trio_bridge.telemetry.native import native_output_logged
-
     started: list[Bridge] = []
-    async with native_output_logged(), trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, started, nursery.cancel_scope)
         async with opened as bridge:
             started.append(bridge)

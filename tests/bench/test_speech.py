@@ -10,6 +10,7 @@ from trio_bridge.bench.speech import (
     check_known,
     likeness,
     repeats,
+    spoken,
 )
 
 FRAME = RATE // 25
@@ -49,6 +50,23 @@ def test_speech_has_its_place_in_the_frames():
     """Silence before and after is sent, and not counted as speech."""
     (said,) = Speech.of([tone(0.1, before=0.2, after=0.3)], FRAME).utterances
     assert (said.first_loud, said.last_loud, len(said.frames)) == (5, 7, 15)
+
+
+def test_speech_ends_where_the_voice_does_whatever_the_noise():
+    """As in a quiet recording, though the noise after it is within 35 dB of the peak."""
+    clean = np.frombuffer(built_in()[0], "<i2")
+    noise = np.random.default_rng(7).normal(0, 300, len(clean) + RATE)
+    noisy = (np.pad(clean, (RATE // 2, RATE // 2)) + noise).astype("<i2")
+    quiet, loud = spoken(clean), spoken(noisy)
+    assert quiet is not None
+    assert loud is not None
+    assert abs(loud[1] - RATE // 2 - quiet[1]) < 0.15 * RATE
+    assert len(noisy) - loud[1] > 0.5 * RATE
+
+
+def test_what_is_no_speech_to_the_detector_is_judged_by_its_loudness():
+    assert spoken(np.frombuffer(tone(0.3), "<i2")) is None
+    assert spoken(np.zeros(0, "<i2")) is None
 
 
 def test_sessions_say_different_things_at_a_time_and_all_in_turn():

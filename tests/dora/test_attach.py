@@ -27,7 +27,7 @@ async def test_it_does_not_get_the_servers_secret(monkeypatch: pytest.MonkeyPatc
         command: list[str], *, env: dict[str, str], **_: Any
     ) -> subprocess.CompletedProcess[bytes]:
         seen.update(env)
-        return subprocess.CompletedProcess(command, 0)
+        return subprocess.CompletedProcess(command, 0, b"", b"")
 
     monkeypatch.setattr(trio, "run_process", run_process)
     monkeypatch.setenv("TRIO_BRIDGE_SERVER_SECRET", "s3cret")
@@ -35,7 +35,7 @@ async def test_it_does_not_get_the_servers_secret(monkeypatch: pytest.MonkeyPatc
     daemon = Daemon(
         1, {"DORA_ZENOH_CONFIG_OVERLAY": "overlay"}, {"_TRIO_BRIDGE_RUNTIME": "folder"}
     )
-    assert await wait_attached(daemon, "probe-x")
+    assert await wait_attached(daemon, "probe-x") == "attached"
     assert "s3cret" not in seen.values()
     assert seen["LANG"] == "C"
     assert seen["DORA_ZENOH_CONFIG_OVERLAY"] == "overlay"

@@ -6,11 +6,16 @@ import errno
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.dora.test_node_config import environment
 
+from trio_bridge.dora.condition import MOST_NOTED
+from trio_bridge.dora.conduct import NOTES_AT_ONCE
+from trio_bridge.dora.contract import Ack
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.joined import JoinedDora
 from trio_bridge.dora.node_config import read_node_config
+from trio_bridge.dora.node_io import Batch
 
 
 async def test_an_instance_that_finds_the_disk_full_leaves_nothing(
@@ -36,3 +41,18 @@ async def test_what_its_nodes_get_wrong_is_counted(tmp_path: Path) -> None:
     instance._condition.missing(3, "echo", "answer")
     status = instance.status("warm")
     assert (status["badMessages"], status["lostMessages"]) == (2, 3)
+
+
+async def test_news_of_its_nodes_is_logged(tmp_path: Path) -> None:
+    """From a node that goes on; more than there can be of news is left out."""
+    instance = Instance("x", 1, read_node_config(environment()), JoinedDora(tmp_path))
+    told = Ack("echo", "", -1, 0, 0, 1, note="a worker died" + "!" * 2 * MOST_NOTED)
+    quiet = Ack("echo", "", -1, 0, 0, 1)
+    with capture_logs() as logs:
+        for _ in range(1000):
+            instance._dialogue.take(Batch("ack-echo", [told, quiet]))
+    assert len(logs) == NOTES_AT_ONCE
+    assert logs[0]["log_level"] == "warning"
+    assert logs[0]["node"] == "echo"
+    assert logs[0]["note"].startswith("a worker died!")
+    assert len(logs[0]["note"]) == MOST_NOTED

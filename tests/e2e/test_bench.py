@@ -41,7 +41,7 @@ def conversations(request, tmp_path_factory):
     speech = [SAMPLES / "go_forward_ten_meters.wav", SAMPLES / "sense_and_sensibility_0930.wav"]
     with started(
         tmp_path_factory.mktemp("voice") / "found.json",
-        *("--scenario", "voice", "--sessions", "2", "--seconds", "3", "--barge-in", "1"),
+        *("--scenario", "voice", "--sessions", "2", "--seconds", "5", "--barge-in", "1"),
         *("--speech", *map(str, speech)),
     ) as running:
         yield running

@@ -14,7 +14,7 @@ import trio
 import yaml
 from tests.support.client import connected
 from tests.support.dora import OwnDora, free_port, own_dora
-from tests.support.resources import is_warm
+from tests.support.resources import health, is_warm
 from tests.support.server import RunningServer, running_server
 
 pytestmark = pytest.mark.e2e
@@ -84,6 +84,7 @@ async def test_what_a_killed_bridge_leaves_is_stopped_by_the_next(dora: OwnDora)
 
 
 async def test_a_broken_instance_is_replaced(dora: OwnDora) -> None:
+    """Where the daemon has gone, that is told."""
     async with bridge(dora, "first") as server:
         (before,) = await running(dora)
         async with connected(server.ws_url) as client:
@@ -95,6 +96,13 @@ async def test_a_broken_instance_is_replaced(dora: OwnDora) -> None:
                 await trio.sleep(0.1)
         await is_served(server)
         assert len(await running(dora)) == 1
+        async with connected(server.ws_url) as client:
+            os.kill(dora.daemon.pid, signal.SIGKILL)
+            code, reason = await client.wait_closed()
+        assert code == 1011
+        assert f"there is no dora daemon on 127.0.0.1:{dora.daemon_port}" in reason
+        runtime = (await trio.to_thread.run_sync(health, server))["runtime"]
+        assert runtime["state"] == "unreachable"
 
 
 @pytest.mark.parametrize("missing", ["coordinator", "daemon"])

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trustme
 from tests.support.client import connected
-from tests.support.resources import abandoned_segments, health
+from tests.support.resources import abandoned_segments, command, health
 from tests.support.server import (
     RunningServer,
     children_of,
@@ -55,7 +55,9 @@ async def test_a_signal_drains_and_leaves_nothing(
     """Open sessions get 1001 and a reason; processes, files and shared memory are gone."""
     before = abandoned_segments()
     children = children_of(server.process.pid)
-    assert len(children) == 4  # reaper, coordinator, daemon, the echo node
+    assert (
+        len(children) == 5
+    )  # reader of foreign output, reaper, coordinator, daemon, the echo node
     async with connected(server.ws_url) as client:
         seconds = await server.stop(signum)
         code, reason = await client.wait_closed()
@@ -100,16 +102,17 @@ async def test_health_tells_of_the_dataflow(server: RunningServer) -> None:
 
 
 async def test_the_model_chooses_the_dataflow(tmp_path: Path) -> None:
-    """All that are configured run, on one runtime; health tells of each."""
+    """All that are configured run, on one runtime; health tells of each. Dora's own words about
+    the second one are entries of the log like all others."""
     other = tmp_path / "other.yml"
     other.write_text((DATAFLOWS / "echo.yml").read_text())
     config = tmp_path / "bridge.toml"
     config.write_text(f'[models]\n"other-*" = "{other}"\nthird = "{other}"\n')
-    arguments = ("--dataflow", "echo", "--config", str(config))
+    shown = ("--log-format", "json", "--log-level", "debug")
+    arguments = ("--dataflow", "echo", "--config", str(config), *shown)
     async with running_server(tmp_path / "log", *arguments) as server:
-        assert (
-            len(children_of(server.process.pid)) == 5
-        )  # reaper, coordinator, daemon, two nodes
+        # The reader of foreign output, reaper, coordinator, daemon, two nodes.
+        assert len(children_of(server.process.pid)) == 6
         for model, dataflow in (("other-1", "other"), ("third", "other"), ("any", "echo")):
             async with connected(server.ws_url, model) as client:
                 assert client.events[0].event["session"]["model"] == model
@@ -117,6 +120,10 @@ async def test_the_model_chooses_the_dataflow(tmp_path: Path) -> None:
                 served = {each["dataflow"]: each["sessions"] for each in answer["dataflows"]}
                 assert served == {"echo": 0, "other": 0} | {dataflow: 1}
         assert await server.stop() < 3
+        entries = [json.loads(line) for line in server.log.read_text().splitlines()]
+        foreign = [each for each in entries if each["event"] == "foreign output"]
+        assert any("tracing subscriber" in each["text"] for each in foreign)
+        assert {each["level"] for each in foreign} == {"debug"}
 
 
 async def test_a_dataflow_of_a_model_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
@@ -157,7 +164,10 @@ async def test_the_secret_stays_in_the_server(tmp_path: Path) -> None:
     env = {"TRIO_BRIDGE_SERVER_SECRET": secret, "TRIO_BRIDGE_LLM_MODEL": "any"}
     arguments = ("--dataflow", "echo", "--log-level", "debug")
     async with running_server(log, *arguments, env=env) as server:
+        own = command(server.process.pid)
         for pid in children_of(server.process.pid):
+            if command(pid) == own:
+                continue  # The reader of foreign output is a fork of the server.
             environment = Path(f"/proc/{pid}/environ").read_bytes()
             if environment:  # The reaper has none at all.
                 assert b"TRIO_BRIDGE_LLM_MODEL=any" in environment

@@ -1,6 +1,7 @@
 """The language node's logic: rows in, rows out, with an answerer made for the test."""
 
 import orjson
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -181,3 +182,18 @@ async def test_the_environment_chooses_the_answerer():
     async with open_answerer(environment) as answerer:
         assert isinstance(answerer, Completions)
         assert "'k'" not in repr(answerer)
+        assert (answerer.patience.first, answerer.patience.idle) == (60, 60)
+    async with open_answerer(environment | {"TRIO_BRIDGE_LLM_TIMEOUT": "7.5"}) as answerer:
+        assert isinstance(answerer, Completions)
+        assert (answerer.patience.first, answerer.patience.idle) == (7.5, 7.5)
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan"])
+async def test_a_timeout_that_is_none_is_refused(given):
+    environment = {
+        "TRIO_BRIDGE_LLM_URL": "http://127.0.0.1:1/v1",
+        "TRIO_BRIDGE_LLM_TIMEOUT": given,
+    }
+    with pytest.raises(ValueError, match="TRIO_BRIDGE_LLM_TIMEOUT"):
+        async with open_answerer(environment):
+            pass

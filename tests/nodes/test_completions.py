@@ -403,6 +403,7 @@ async def test_a_server_that_hangs(said):
     async with serving(hang(*said)) as server:
         finish, _ = await ask(server, patience=Patience(first=0.2, idle=0.1))
         assert finish.failure.code == "llm_timeout"
+        assert "0.1 s" in finish.failure.message if said else "0.2 s" in finish.failure.message
         with trio.fail_after(2):
             await server.gone.wait()
 
@@ -417,6 +418,23 @@ async def test_a_server_that_does_not_even_answer():
     async with serving(nothing) as server:
         finish, _ = await ask(server, patience=Patience(first=0.2))
     assert finish.failure.code == "llm_timeout"
+
+
+async def test_a_server_that_answers_with_headers_alone_has_no_more_time():
+    """One deadline for the model's name, the status line and the first word."""
+
+    async def late(server, stream, send):
+        await stream.receive_some()
+        await trio.sleep(0.4)
+        await send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        await trio.sleep_forever()
+
+    began = trio.current_time()
+    async with serving(late) as server:
+        finish, _ = await ask(server, patience=Patience(first=0.5))
+        assert 0.5 <= trio.current_time() - began < 0.8
+    assert finish.failure.code == "llm_timeout"
+    assert "has said nothing for 0.5 s (TRIO_BRIDGE_LLM_TIMEOUT)" in finish.failure.message
 
 
 async def test_a_stream_left_open_after_its_end():

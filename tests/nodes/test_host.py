@@ -6,6 +6,7 @@ import queue
 from typing import Any
 
 import pyarrow as pa
+import pytest
 import trio
 import trio.testing
 from attrs import define, field
@@ -128,3 +129,14 @@ async def test_leaving_sends_what_still_waits() -> None:
         node.incoming.put(None)
     rows = [r for port, data, _ in node.sent if port == "speech" for r in decode(data, Speech)]
     assert [row.audio_ms for row in rows] == [0, 1, 2]
+
+
+async def test_its_news_go_to_the_bridge_and_stay_in_its_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    node = FakeNode()
+    async with open_node("own", outputs=OUTPUTS, node=node) as io:
+        io.report("a worker died")
+        node.incoming.put(None)
+    assert [ack.note for ack in node.acks() if ack.note] == ["a worker died"]
+    assert capsys.readouterr().err == "own: a worker died\n"

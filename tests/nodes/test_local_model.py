@@ -7,6 +7,8 @@ import pytest
 
 from trio_bridge.nodes.asr import settings_from
 from trio_bridge.nodes.local_model import LocalModel, ModelMissing, model_threads
+from trio_bridge.nodes.piper_engine import MODEL as VOICE
+from trio_bridge.nodes.recognition import FUNASR_MODEL, WHISPER_MODEL
 from trio_bridge.nodes.variables import Variable
 
 MODEL = LocalModel(
@@ -16,7 +18,9 @@ MODEL = LocalModel(
     variable=Variable.ASR_MODEL,
     files=("model.bin", "words.*"),
     example="tinsmiths/ear",
-    download="hf download tinsmiths/ear --local-dir {folder}",
+    download="hf download {model} --local-dir {folder}",
+    names="big|small",
+    named="tinsmiths/ear-{name}",
 )
 HOW = "hf download tinsmiths/ear --local-dir ~/models/ear and set ASR_MODEL=~/models/ear"
 
@@ -56,7 +60,45 @@ def test_one_of_several_files_is_enough(tmp_path: Path) -> None:
 
 def test_a_relative_folder_is_refused() -> None:
     """It would be looked for wherever the node happens to run."""
-    assert "not an absolute path" in complaint({"ASR_MODEL": "models/ear"})
+    said = complaint({"ASR_MODEL": "models/ear"})
+    assert "ASR_MODEL=models/ear is not the absolute path of a folder." in said
+    assert said.endswith(HOW)
+
+
+def test_a_model_s_name_is_no_folder_and_tells_what_was_meant() -> None:
+    """As people write who let libraries download."""
+    assert complaint({"ASR_MODEL": "small"}).endswith(
+        "It can be downloaded with: hf download tinsmiths/ear-small --local-dir "
+        "~/models/ear-small and set ASR_MODEL=~/models/ear-small"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "command"),
+    [
+        (WHISPER_MODEL, "base", "hf download Systran/faster-whisper-base "),
+        (WHISPER_MODEL, "large-v3", "hf download Systran/faster-whisper-large-v3 "),
+        (WHISPER_MODEL, "enormous", "for example Systran/faster-whisper-base, with: "),
+        (VOICE, "de_DE-thorsten-low", "piper.download_voices de_DE-thorsten-low "),
+        (FUNASR_MODEL, "paraformer-zh", "hf download "),
+    ],
+)
+def test_names_that_users_know(model: LocalModel, name: str, command: str) -> None:
+    with pytest.raises(ModelMissing) as caught:
+        model.find({model.variable: name})
+    assert command in str(caught.value)
+
+
+def test_what_to_install_and_what_to_download_is_told_at_once() -> None:
+    """Not the second only after the first."""
+    model = attrs.evolve(MODEL, package="no_such_package")
+    with pytest.raises(ModelMissing) as caught:
+        model.find({})
+    assert str(caught.value).startswith(
+        "EAR=tin needs a package that is not installed. Install it with: pip install "
+        "'trio_bridge[tin]'. And EAR=tin has no model: ASR_MODEL is not set."
+    )
+    assert str(caught.value).endswith(HOW)
 
 
 def test_a_whole_model_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +112,7 @@ def test_a_whole_model_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("engine", ["faster-whisper", "funasr"])
 def test_an_engine_without_its_package_or_model_says_how_to_get_it(engine: str) -> None:
     """Whether the extra is installed here or not, the next step is told."""
-    with pytest.raises(ModelMissing, match=r"pip install 'trio_bridge\[|hf download \w+/\w+"):
+    with pytest.raises(ModelMissing, match=r"hf download \w+/\w+"):
         settings_from({"ASR_ENGINE": engine})
 
 

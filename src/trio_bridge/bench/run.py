@@ -131,7 +131,7 @@ def figures(plan: Plan, tally: Tally) -> dict[str, Any]:
         "seconds": plan.seconds,
         "finished": tally.finished,
         "failures": [{"session": number, "why": why} for number, why in tally.failures],
-        **(_echo(plan, tally) if plan.scenario == "echo" else _voice(tally)),
+        **(_echo(plan, tally) if plan.scenario == "echo" else _voice(plan, tally)),
         "created_ms": percentiles(tally.created),
         "playback": {
             "lateness_ms": percentiles(tally.lateness),
@@ -155,8 +155,9 @@ def _echo(plan: Plan, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _voice(tally: Tally) -> dict[str, Any]:
+def _voice(plan: Plan, tally: Tally) -> dict[str, Any]:
     return {
+        "utterances": len(plan.heard),
         "turns": tally.turns,
         "exact_transcripts": tally.exact,
         "silence_ms": SILENCE_MS,

@@ -25,6 +25,7 @@ from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.bench.plan import RATE
 from trio_bridge.bench.session import append_frames
 from trio_bridge.client.sound import read_sound
+from trio_bridge.dora.contract import SAMPLE_RATE
 from trio_bridge.errors import BridgeError
 
 SENTENCES = (
@@ -43,7 +44,11 @@ LEVEL = 0.3
 """The peak of a built-in utterance: as near to the microphone as people are."""
 
 LOUD = 10 ** (-35 / 20)
-"""Of the peak: what is louder is speech, and not the voice fading away."""
+"""Of the peak: where the detector finds none, what is louder is speech, and not the voice
+fading away."""
+
+AROUND = 1.0
+"""Seconds of silence before and after an utterance in which the detector settles, and ends."""
 
 LIKE = 0.6
 """How like its own utterance's a transcript must be, from 0 to 1. Those of different sentences
@@ -145,13 +150,13 @@ class Speech:
         for number, each in enumerate(pcm):
             # Whole frames, since recognisers and detectors count samples.
             padded = each.ljust(-(-len(each) // (2 * frame_samples)) * 2 * frame_samples, b"\0")
-            samples = np.abs(np.frombuffer(padded, "<i2").astype(np.int32))
-            loud = np.flatnonzero(samples > LOUD * samples.max())
+            samples = np.frombuffer(padded, "<i2")
+            first, last = spoken(samples) or _loud(samples)
             said = Said(
                 number,
                 append_frames(padded, frame_samples),
-                int(loud[0] if loud.size else 0) // frame_samples,
-                int(loud[-1] if loud.size else 0) // frame_samples,
+                first // frame_samples,
+                last // frame_samples,
             )
             utterances.append(evolve(said, heard=heard[number]) if heard else said)
         (silence,) = append_frames(bytes(2 * frame_samples), frame_samples)
@@ -175,6 +180,47 @@ class Speech:
         if self.repeated and not repeats(answer, heard):
             return f"heard {heard!r}, and answered {answer!r}"
         return None
+
+
+def spoken(samples: NDArray[np.int16]) -> tuple[int, int] | None:
+    """The first and the last sample of speech as the detector of the shipped nodes finds it,
+    which tells it from the noise of a recording; None if it finds none.
+
+    Args:
+        samples: At 24 kHz.
+    """
+    from trio_bridge.nodes.vad import FRAME, MS, VoiceActivity
+
+    around = np.zeros(int(AROUND * RATE), np.float32)
+    sound = np.concatenate([around, samples.astype(np.float32) / 32768, around])
+    resampler = StreamResampler(RATE, SAMPLE_RATE, quality="best")
+    heard = np.concatenate([resampler.process(sound), resampler.flush()])
+    pcm = np.frombuffer(float32_to_pcm16(heard), "<i2")
+    ear = VoiceActivity()
+    first: int | None = None
+    last = 0
+    for at in range(0, len(pcm) - FRAME + 1, FRAME):
+        edge = ear.push(pcm[at : at + FRAME])
+        if edge is None:
+            continue
+        if edge.kind == "start":
+            first = edge.at if first is None else first
+        else:
+            last = edge.at - round(ear.settings.silence.after(None) * MS)
+    if first is None:
+        return None
+    most = len(samples) - 1
+
+    def place(at: int) -> int:
+        return min(max(at * RATE // SAMPLE_RATE - len(around), 0), most)
+
+    return place(first), place(last - 1)
+
+
+def _loud(samples: NDArray[np.int16]) -> tuple[int, int]:
+    levels = np.abs(samples.astype(np.int32))
+    loud = np.flatnonzero(levels > LOUD * levels.max())
+    return (int(loud[0]), int(loud[-1])) if loud.size else (0, 0)
 
 
 def likeness(one: str, other: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import trio
 
@@ -28,6 +28,11 @@ _PROBE_POOL = "65536"
 """Bytes of shared memory that the probe gets. It sends nothing, and the usual 8 MB, which Zenoh
 locks into memory, take 6 ms of work."""
 
+_UNKNOWN = b"no node with ID"
+
+Outcome = Literal["attached", "ended", "unknown"]
+"""What came of waiting for the other nodes of a dataflow."""
+
 _attaching = trio.Lock()
 """One at a time: Dora reads what it needs from the environment of the process."""
 
@@ -47,10 +52,11 @@ async def join(daemon: Daemon, bridge_id: str, probe_id: str) -> DoraNode | None
     Raises:
         DataflowError: Dora refuses.
     """
-    return await attach(daemon, bridge_id) if await wait_attached(daemon, probe_id) else None
+    outcome = await wait_attached(daemon, probe_id)
+    return await attach(daemon, bridge_id) if outcome == "attached" else None
 
 
-async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
+async def wait_attached(daemon: Daemon, probe_id: str) -> Outcome:
     """Wait until all other nodes of a dataflow have attached.
 
     `Node()` holds the interpreter lock until then, which would freeze the bridge for as long
@@ -58,7 +64,8 @@ async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
     first, attached to a dynamic node that exists for nothing else.
 
     Returns:
-        False if a node ended instead.
+        `ended` if a node did that instead, `unknown` if the daemon has no such dataflow: it was
+        never its own, or has ended.
     """
     done = await trio.run_process(
         [*GENTLY, sys.executable, "-c", _PROBE, probe_id, str(daemon.daemon_port)],
@@ -70,7 +77,9 @@ async def wait_attached(daemon: Daemon, probe_id: str) -> bool:
         | daemon.attach_environment
         | daemon.mark_environment,
     )
-    return done.returncode == 0
+    if done.returncode == 0:
+        return "attached"
+    return "unknown" if _UNKNOWN in done.stderr else "ended"
 
 
 async def attach(daemon: Daemon, node_id: str) -> DoraNode:

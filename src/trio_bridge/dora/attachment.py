@@ -6,9 +6,9 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 import trio
-from attrs import define
+from attrs import define, field
 
-from trio_bridge.dora.node_io import Inbox
+from trio_bridge.dora.node_io import DoraNode, Inbox
 
 READER_GRACE = 1.0
 """Seconds the reading thread has to see the stop of its dataflow; 10 ms is usual."""
@@ -28,6 +28,36 @@ class Sender(Protocol):
 
     def forget(self) -> None:
         """Let go of the node."""
+
+
+@define(eq=False)
+class GuardedNode:
+    """A node whose sends never fail: whoever sends is a session, and has not to be told.
+
+    Attributes:
+        refused: Set when Dora has not taken a message.
+        words: What it said.
+    """
+
+    _node: DoraNode
+    refused: trio.Event = field(factory=trio.Event, init=False)
+    words: str = field(default="", init=False)
+
+    def next(self) -> dict[str, Any] | None:
+        """See `DoraNode`; blocks."""
+        return self._node.next()
+
+    def send_output(
+        self, output_id: str, data: Any, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Send, unless that was in vain before."""
+        if self.refused.is_set():
+            return
+        try:
+            self._node.send_output(output_id, data, metadata)
+        except RuntimeError as exc:
+            self.words = " ".join(str(exc).partition("\n\nLocation")[0].split())
+            self.refused.set()
 
 
 @define(eq=False)

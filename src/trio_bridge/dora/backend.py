@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import (
@@ -20,10 +21,10 @@ from trio_bridge.backend import BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
-from trio_bridge.dora.existing import open_existing
 from trio_bridge.dora.ground import Grounds
 from trio_bridge.dora.instance import Instance
 from trio_bridge.dora.pool import Pool
+from trio_bridge.dora.reachability import open_shared
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.supervision import open_supervisor
 from trio_bridge.dora.validation import validate
@@ -124,6 +125,7 @@ async def open_dora_backend(
 
     Raises:
         DataflowError: The dataflow is wrong, or did not come up; names the node.
+        SettingsError: By the settings it could never serve a session.
         RuntimeFailed: The runtime did not come up.
     """
     descriptor = read_descriptor(find_dataflow(settings.dataflow))
@@ -132,6 +134,7 @@ async def open_dora_backend(
     most = descriptor.contract.sessions or settings.sessions
     settings = evolve(settings, sessions=min(settings.sessions, most))
     allowed = allowed_for(descriptor.session_values, session_values or {})
+    settings.check_served(math.prod(map(len, allowed.values())))
     failure: BridgeError | None = None
     opened = nullcontext(grounds) if grounds is not None else _open_grounds(settings)
     async with opened as grounds, trio.open_nursery() as nursery:
@@ -176,13 +179,15 @@ async def open_dora_backends(
         Each dataflow, as it was named → its backend.
 
     Raises:
-        DataflowError: As for `open_dora_backend`. The files are read before anything starts.
+        DataflowError, SettingsError: As for `open_dora_backend`. The files are read before
+            anything starts.
         RuntimeFailed: The runtime did not come up.
     """
     distinct = {settings.dataflow: settings for settings in wanted}
-    for name in distinct:
+    for name, settings in distinct.items():
         descriptor = read_descriptor(find_dataflow(name))
-        allowed_for(descriptor.session_values, session_values or {})
+        allowed = allowed_for(descriptor.session_values, session_values or {})
+        settings.check_served(math.prod(map(len, allowed.values())))
     backends: dict[str, DoraBackend] = {}
     async with AsyncExitStack() as stack:
         grounds = await stack.enter_async_context(_open_grounds(next(iter(distinct.values()))))
@@ -194,5 +199,5 @@ async def open_dora_backends(
 
 def _open_grounds(settings: DoraSettings) -> AbstractAsyncContextManager[Grounds]:
     if settings.coordinator:
-        return open_existing(settings.coordinator, settings.daemon_port)
+        return open_shared(settings.coordinator, settings.daemon_port)
     return open_supervisor()

@@ -17,7 +17,14 @@ MOST_LOST = QUEUE_SIZE
 """A gap in a node's numbers that is taken for a loss: what an input's queue holds. A longer one
 is a number that is wrong."""
 
+MOST_NOTED = 500
+"""Characters of a node's news that are logged."""
+
 log = structlog.get_logger(__name__)
+
+
+def _none() -> None:
+    return None
 
 
 @define(eq=False)
@@ -27,6 +34,7 @@ class Condition:
     Args:
         name: The instance's.
         on_fault: Called once, in the step that gives it up.
+        trouble: What is wrong around it, if anything is: told with the fault.
 
     Attributes:
         warm: Whether it takes sessions.
@@ -37,6 +45,7 @@ class Condition:
 
     name: str
     _on_fault: Callable[[Fault], None]
+    _trouble: Callable[[], str | None] = _none
     warm: bool = field(default=False, init=False)
     fault: Fault | None = field(default=None, init=False)
     broken: trio.Event = field(factory=trio.Event, init=False)
@@ -60,6 +69,8 @@ class Condition:
         """It cannot go on, if there is a fault. Only the first one counts."""
         if fault is None or self.fault is not None:
             return
+        if (trouble := self._trouble()) is not None:
+            fault = Fault(fault.node, f"{fault.reason}; {trouble}")
         self.fault = fault
         self.warm = False
         self._on_fault(fault)
@@ -82,6 +93,11 @@ class Condition:
                 count=count,
             )
         self.give_up(fault)
+
+    def note(self, node: str, words: str) -> None:
+        """A node has news."""
+        if self._conduct.may_note(node, trio.current_time()):
+            log.warning("a node says", dataflow=self.name, node=node, note=words[:MOST_NOTED])
 
     def missing(self, count: int, node: str, port: str) -> None:
         """Messages, or rows, have not come."""

@@ -23,6 +23,10 @@ BAD_PER_SECOND = 1.0
 BAD_AT_ONCE = 50.0
 """Bad messages and rows that a node may send all the time, and beyond that at a moment."""
 
+NOTES_PER_SECOND = 0.2
+NOTES_AT_ONCE = 20.0
+"""Notes of a node that are logged; more than that is no news, and fills disks."""
+
 
 @define
 class _Allowance:
@@ -52,6 +56,7 @@ class Conduct:
     bad: int = field(default=0, init=False)
     _sent: dict[str, _Allowance] = field(factory=dict, init=False)
     _broken: dict[str, _Allowance] = field(factory=dict, init=False)
+    _noted: dict[str, _Allowance] = field(factory=dict, init=False)
 
     def sent(self, node: str, weight: float, now: float) -> Fault | None:
         """A node has sent a message; tells whether that is too much."""
@@ -71,3 +76,10 @@ class Conduct:
         if allowance.spend(1.0, now):
             return None
         return Fault(node, f"breaks the contract again and again: {words}")
+
+    def may_note(self, node: str, now: float) -> bool:
+        """A node has news for the log; tells whether to log it."""
+        allowance = self._noted.get(node)
+        if allowance is None:
+            allowance = self._noted[node] = _Allowance(NOTES_PER_SECOND, NOTES_AT_ONCE)
+        return allowance.spend(1.0, now)

@@ -136,7 +136,8 @@ class Ack:
 
     `received` is the highest message number seen on `port` (of those that come from the
     bridge), `lost` how many numbers were missing. A heartbeat has an empty `port`.
-    `sessions` is how many sessions the node holds state for.
+    `sessions` is how many sessions the node holds state for. `note` is news for the server's
+    log, on a row with an empty `port`: whatever it is, the node goes on.
     """
 
     node: str
@@ -145,6 +146,7 @@ class Ack:
     lost: int
     sessions: int
     pid: int
+    note: str | None = None
 
 
 Row = Listen | Request | Cancel | Credit | Speech | Segment | Transcript | Answer | Ack

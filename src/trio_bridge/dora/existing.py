@@ -8,21 +8,18 @@ logs are not seen from here, and nothing is said of them.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.alongside import alongside
-from trio_bridge.dora.attach import join
+from trio_bridge.dora.attach import attach, wait_attached
 from trio_bridge.dora.commands import (
     Commands,
     find_program,
@@ -55,33 +52,28 @@ log = structlog.get_logger(__name__)
 
 @define(eq=False)
 class ExistingDora:
-    """See `Ground`, and `Grounds`, for no other takes its place. It never fails for good: while
-    it cannot be reached, starts do."""
+    """See `Ground`. It never fails for good: while it cannot be reached, starts do.
+
+    Attributes:
+        address: The coordinator's.
+    """
 
     directory: Path
     daemon_port: int
     _prefix: str
     _process: ProcessId
     _commands: Commands
-    _address: tuple[str, int]
+    address: tuple[str, int]
     shared: bool = field(default=False, init=False)
     processes: NodeProcesses = field(factory=UnseenProcesses, init=False)
     failure: None = field(default=None, init=False)
-    retry_at: float = field(default=-math.inf, init=False)
+    trouble: str | None = field(default=None, init=False)
     attach_environment: dict[str, str] = field(factory=dict, init=False)
     mark_environment: dict[str, str] = field(factory=dict, init=False)
-    changing: trio.Lock = field(factory=trio.Lock, init=False)
     _used: set[str] = field(factory=set, init=False)
+    _newest: str = field(default="", init=False)
     _unstopped: set[str] = field(factory=set, init=False)
     _owing: trio.Event = field(factory=trio.Event, init=False)
-
-    @property
-    def ground(self) -> ExistingDora:
-        return self
-
-    def status(self) -> dict[str, Any]:
-        host, port = self._address
-        return {"state": "running", "coordinator": f"{host}:{port}"}
 
     @property
     def mark(self) -> str:
@@ -100,10 +92,25 @@ class ExistingDora:
         await self.check()
         await self.sweep()
         self._used.add(name)
+        self._newest = name
         await self._commands.start(descriptor, name)
 
     async def join(self, bridge_id: str, probe_id: str) -> DoraNode | None:
-        return await join(self, bridge_id, probe_id)
+        """Join the dataflow that was started last; see `Ground.join`.
+
+        Raises:
+            RuntimeFailed: The daemon here is not the one that the dataflow was started on.
+        """
+        outcome = await wait_attached(self, probe_id)
+        if outcome == "attached":
+            return await attach(self, bridge_id)
+        if outcome == "unknown" and self._newest in await self._commands.running():
+            raise RuntimeFailed(
+                f"the dora daemon on 127.0.0.1:{self.daemon_port} does not know what the "
+                f"coordinator at {self._where} has started: it belongs to another coordinator, "
+                "or this machine has several daemons; name the right one (dora.daemon_port)"
+            )
+        return None
 
     async def stop(self, name: str) -> tuple[str, str] | None:
         self._used.discard(name)
@@ -134,8 +141,8 @@ class ExistingDora:
         Raises:
             RuntimeFailed: One of them does not listen, or the coordinator is another's.
         """
-        host, port = self._address
-        where = f"{host}:{port}"
+        host, port = self.address
+        where = self._where
         async with await _connect(host, port, f"there is no dora coordinator at {where}") as it:
             await greet(it, where, CONNECT_TIMEOUT)
         problem = (
@@ -143,6 +150,14 @@ class ExistingDora:
             "the bridge (dora.daemon_port)"
         )
         await (await _connect("127.0.0.1", self.daemon_port, problem)).aclose()
+
+    async def wait_cut_off(self) -> None:
+        """Wait until coordinator or daemon may have gone. Neither says so: a connection to
+        each, on which nothing is said, ends with it."""
+        ends = (self.address, ("127.0.0.1", self.daemon_port))
+        async with trio.open_nursery() as nursery:
+            for host, port in ends:
+                nursery.start_soon(_until_closed, host, port, nursery.cancel_scope)
 
     async def sweep(self) -> None:
         """Stop what bridges of this machine have left running: those that were killed, and this
@@ -155,6 +170,11 @@ class ExistingDora:
             if self._is_left(name):
                 log.warning("a dataflow was left running: it is stopped", dataflow=name)
                 await self._commands.stop(name)
+
+    @property
+    def _where(self) -> str:
+        host, port = self.address
+        return f"{host}:{port}"
 
     def _is_left(self, name: str) -> bool:
         match = _OWNER.fullmatch(name)
@@ -179,7 +199,7 @@ class ExistingDora:
 async def open_existing(
     coordinator: str, daemon_port: int
 ) -> AsyncGenerator[ExistingDora, None]:
-    """Use a Dora that runs already; leaving the context stops what was started on it.
+    """Have a Dora that runs already to start on; leaving the context stops what was started.
 
     Args:
         coordinator: HOST:PORT.
@@ -203,8 +223,7 @@ async def open_existing(
         await dora.check()
         await dora.sweep()
         try:
-            async with alongside(dora.make_good):
-                yield dora
+            yield dora
         finally:
             await dora.close()
 
@@ -225,6 +244,13 @@ async def _resolve(host: str) -> str:
     except OSError as exc:
         raise RuntimeFailed(f"the dora coordinator's host {host!r} is not known") from exc
     return str(found[0][4][0])
+
+
+async def _until_closed(host: str, port: int, over: trio.CancelScope) -> None:
+    with suppress(RuntimeFailed, trio.BrokenResourceError):
+        async with await _connect(host, port, "gone") as stream:
+            await stream.receive_some(1)
+    over.cancel()
 
 
 async def _connect(host: str, port: int, otherwise: str) -> trio.SocketStream:

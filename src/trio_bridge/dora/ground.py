@@ -52,6 +52,10 @@ class Ground(Protocol):
     def failure(self) -> str | None:
         """Why it no longer carries anything, if it does not."""
 
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with it though it may go on: a likely reason if an instance breaks."""
+
     async def wait_failed(self) -> str:
         """Wait until it no longer does; gives the reason."""
 

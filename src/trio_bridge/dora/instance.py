@@ -14,6 +14,7 @@ import structlog
 import trio
 from attrs import define, field
 
+from trio_bridge.dora.attachment import GuardedNode
 from trio_bridge.dora.condition import Condition
 from trio_bridge.dora.deployment import Deployment
 from trio_bridge.dora.descriptor import Descriptor
@@ -61,7 +62,7 @@ class Instance:
 
     def __attrs_post_init__(self) -> None:
         self._deployment = Deployment(self.name, self._descriptor, self._ground)
-        self._condition = Condition(self.name, self._given_up)
+        self._condition = Condition(self.name, self._given_up, lambda: self._ground.trouble)
         kind = DIALOGUES[self._descriptor.contract.name]
         self._dialogue = kind(self._deployment, self._condition)
 
@@ -196,8 +197,10 @@ class Instance:
         node = await self._deployment.start()
         if node is None:
             return
-        attachment = self._dialogue.attachment = self._dialogue.attach(node, nursery)
+        guarded = GuardedNode(node)
+        attachment = self._dialogue.attachment = self._dialogue.attach(guarded, nursery)
         reception = Reception(self._descriptor, self._dialogue, self._condition)
+        nursery.start_soon(reception.watch_sends, guarded)
         nursery.start_soon(attachment.inbox.run)
         nursery.start_soon(reception.run, attachment.inbox)
         await self._dialogue.reach_all()

@@ -77,6 +77,7 @@ class JoinedDora:
     stopping: trio.Event = field(factory=trio.Event, init=False)
     _stop: threading.Event = field(factory=threading.Event, init=False)
     _daemon: int = field(factory=os.getppid, init=False)
+    trouble: None = field(default=None, init=False)
     _failure: str | None = field(default=None, init=False)
 
     @property

@@ -93,6 +93,8 @@ class NativeDialogue(Dialogue[SessionLink]):
         self.deployment.note_process(node, row.pid)
         self.node_sessions[node] = row.sessions
         self.reach.reached(node, row.port)
+        if row.note:
+            self.condition.note(node, row.note)
         missing = self._losses.told(node, row.port, row.lost)
         if self._liveness is None:
             return

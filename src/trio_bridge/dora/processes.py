@@ -78,22 +78,27 @@ def stat_fields(pid: int) -> list[str] | None:
     return content[content.rindex(b")") + 2 :].decode().split()
 
 
+def _ended(fields: list[str]) -> bool:
+    # A zombie: only its parent has not looked yet, which may be long in coming.
+    return fields[0] in {"Z", "X"}
+
+
 def parent_of(fields: list[str]) -> int:
     """The parent, of a process with these fields."""
     return int(fields[1])
 
 
 def process(pid: int) -> ProcessId | None:
-    """The process that has this number now."""
+    """The process that has this number now and has not ended."""
     fields = stat_fields(pid)
-    return None if fields is None else ProcessId(pid, int(fields[19]))
+    return None if fields is None or _ended(fields) else ProcessId(pid, int(fields[19]))
 
 
 def child_of(parent: int, pid: int) -> ProcessId | None:
     """The process `pid` if `parent` started it and it still runs. Looks at that one only:
     reading all of /proc takes milliseconds."""
     fields = stat_fields(pid)
-    if fields is None or parent_of(fields) != parent:
+    if fields is None or _ended(fields) or parent_of(fields) != parent:
         return None
     return ProcessId(pid, int(fields[19]))
 

@@ -8,14 +8,16 @@ import structlog
 import trio
 from attrs import define
 
+from trio_bridge.dora.attachment import GuardedNode
 from trio_bridge.dora.condition import Condition
 from trio_bridge.dora.descriptor import Descriptor
 from trio_bridge.dora.dialogue import Dialogue
 from trio_bridge.dora.liveness import Fault
 from trio_bridge.dora.node_io import Batch, Inbox, Notice, Ping, Stopped
 
-RUNTIME_GRACE = 0.2
-"""Seconds between the end of a connection to the daemon and the news of the daemon's."""
+RUNTIME_GRACE = 0.5
+"""Seconds between the end of a connection to the daemon and the news of the daemon's: a shared
+one has to be looked for first."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,11 +48,20 @@ class Reception:
                 case Notice() as notice:
                     self._notice(notice)
                 case Stopped():
-                    # If it is for a daemon that died, that is known in a moment.
-                    with trio.move_on_after(RUNTIME_GRACE):
-                        await self._condition.broken.wait()
-                    self._condition.give_up(Fault("", "it has ended"))
+                    await self._end("it has ended")
                     return
+
+    async def watch_sends(self, node: GuardedNode) -> None:
+        """Wait until Dora takes no more messages, and see to the end."""
+        await node.refused.wait()
+        log.warning("a send failed", dataflow=self._condition.name, error=node.words)
+        await self._end("dora takes no more messages")
+
+    async def _end(self, reason: str) -> None:
+        # If it is for a daemon that died, that is known in a moment.
+        with trio.move_on_after(RUNTIME_GRACE):
+            await self._condition.broken.wait()
+        self._condition.give_up(Fault("", reason))
 
     def _take(self, batch: Batch) -> None:
         try:

@@ -81,6 +81,7 @@ class Runtime:
     _coordinator_port: int
     _daemon: Child
     shared: bool = field(default=False, init=False)
+    trouble: None = field(default=None, init=False)
     _failure: str | None = field(default=None, init=False)
     _failed: trio.Event = field(factory=trio.Event, init=False)
 

@@ -8,6 +8,8 @@ from typing import Final
 from attrs import Attribute, asdict, evolve, field, fields, frozen
 from attrs.validators import ge, gt, le, optional
 
+from trio_bridge.errors import SettingsError
+
 
 def _address(_instance: object, attribute: Attribute[str], value: str) -> None:
     if value:
@@ -68,6 +70,24 @@ class DoraSettings:
     startup_timeout: float = field(default=30.0, validator=gt(0))
     coordinator: str = field(default="", validator=_address)
     daemon_port: int = field(default=53291, validator=[ge(1), le(65535)])
+
+    def check_served(self, variants: int) -> None:
+        """See that each variant of the dataflow can be had.
+
+        Args:
+            variants: How many there may be.
+
+        Raises:
+            SettingsError: One of them never can: what is not kept warm starts for a session
+                that waits, and none may.
+        """
+        if self.wait_timeout > 0 or (self.warm > 0 and variants == 1):
+            return
+        which = "all (warm = 0)" if self.warm == 0 else "those with other values than the first"
+        raise SettingsError(
+            f"{self.dataflow}: of its instances {which} start only for a session that waits, "
+            "and with wait_timeout = 0 none does: wait_timeout must be more"
+        )
 
 
 @frozen

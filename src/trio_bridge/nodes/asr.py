@@ -111,7 +111,7 @@ async def serve(io: NodeIO, engine: str, limit: int) -> str | None:
 
     patience = engine_kind(engine).patience
     recognition = Recognition(
-        DecoderPool(worker_command(engine), limit, emit, complain, patience)
+        DecoderPool(worker_command(engine), limit, emit, io.report, patience)
     )
     failures: list[str] = []
     try:

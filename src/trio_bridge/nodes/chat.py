@@ -1,12 +1,14 @@
 """The language node: requests in, answers as text and tool calls out on `speak`.
 
 `python -m trio_bridge.nodes.chat`. With `TRIO_BRIDGE_LLM_URL` it streams from a chat
-completions server (`TRIO_BRIDGE_LLM_KEY`, `TRIO_BRIDGE_LLM_MODEL`), without it the built-in
-responder answers. It keeps nothing between requests: each brings the whole conversation.
+completions server (`TRIO_BRIDGE_LLM_KEY`, `TRIO_BRIDGE_LLM_MODEL`; `TRIO_BRIDGE_LLM_TIMEOUT`:
+the seconds that it may be silent), without it the built-in responder answers. It keeps nothing
+between requests: each brings the whole conversation.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import traceback
@@ -217,7 +219,8 @@ async def open_answerer(environment: Mapping[str, str]) -> AsyncGenerator[Answer
     """The answerer that the environment asks for.
 
     Raises:
-        ValueError: `TRIO_BRIDGE_LLM_URL` is not an HTTP URL.
+        ValueError: `TRIO_BRIDGE_LLM_URL` is not an HTTP URL, or `TRIO_BRIDGE_LLM_TIMEOUT` no
+            number of seconds.
     """
     url = environment.get(Variable.LLM_URL, "").strip()
     if not url:
@@ -227,12 +230,29 @@ async def open_answerer(environment: Mapping[str, str]) -> AsyncGenerator[Answer
         yield Responder()
         return
     import_gently(["trio_bridge.nodes.completions"])
-    from trio_bridge.nodes.completions import open_completions
+    from trio_bridge.nodes.completions import Patience, open_completions
 
     key = environment.get(Variable.LLM_KEY, "").strip() or None
     model = environment.get(Variable.LLM_MODEL, "").strip() or None
-    async with open_completions(url, key=key, model=model) as completions:
+    silence = _timeout(environment)
+    patience = Patience(first=silence, idle=silence)
+    async with open_completions(url, key=key, model=model, patience=patience) as completions:
         yield completions
+
+
+def _timeout(environment: Mapping[str, str]) -> float:
+    from trio_bridge.nodes.completions import TIMEOUT
+
+    given = environment.get(Variable.LLM_TIMEOUT, "").strip()
+    try:
+        seconds = float(given or TIMEOUT)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise ValueError(
+            f"TRIO_BRIDGE_LLM_TIMEOUT={given!r} is not a number of seconds above 0"
+        )
+    return seconds
 
 
 async def serve(io: NodeIO, answerer: Answerer) -> None:

@@ -21,21 +21,25 @@ from trio_bridge.nodes.server_quirks import REFUSALS, adapted, newly_refused
 Json = dict[str, Any]
 
 
+TIMEOUT: Final = 60.0
+"""Seconds that a server may be silent; somebody waits for its answer to be spoken."""
+
+
 @frozen
 class Patience:
     """How long the server may take, in seconds.
 
     Attributes:
         connect: To accept a connection.
-        first: To begin its answer: local servers load a model first.
+        first: To begin its answer, counted from the request: local servers load a model first.
         idle: Between two pieces of an answer.
         closing: To end the stream after it said that it is done; then the connection is
             closed instead of kept.
     """
 
     connect: float = 10.0
-    first: float = 120.0
-    idle: float = 60.0
+    first: float = TIMEOUT
+    idle: float = TIMEOUT
     closing: float = 1.0
 
 
@@ -95,22 +99,23 @@ class Completions:
     async def answer(self, request: ResponseRequest, give: Give) -> Finish:
         """See `Answerer.answer`. Being cancelled closes the connection."""
         stream = CompletionStream(request, give)
+        deadline = trio.current_time() + self.patience.first
         try:
-            body = chat_request(request, await self._model_name())
-            await self._run(body, stream)
+            body = chat_request(request, await self._model_name(deadline))
+            await self._run(body, stream, deadline)
         except LanguageModelError as exc:
             return stream.failed(Failure(exc.code, str(exc)))
         return stream.finish()
 
-    async def _run(self, body: Json, stream: CompletionStream) -> None:
+    async def _run(self, body: Json, stream: CompletionStream, deadline: float) -> None:
         refused = self._refused
         while True:
-            asked = self._asked("POST", "chat/completions", adapted(body, refused))
+            asked = self._asked("POST", "chat/completions", deadline, adapted(body, refused))
             async with asked as response:
                 if response.status_code == 200:
                     # Only now is it certain that a refusal meant what it seemed to.
                     self._refused |= refused
-                    await self._read(response, stream)
+                    await self._read(response, stream, deadline)
                     return
                 detail = await self._reply(response)
             if response.status_code == 404:
@@ -120,12 +125,16 @@ class Completions:
                 raise self._refusal(response.status_code, detail)
             refused |= {helped}
 
-    async def _read(self, response: httpx2.Response, stream: CompletionStream) -> None:
+    async def _read(
+        self, response: httpx2.Response, stream: CompletionStream, deadline: float
+    ) -> None:
         """Feed the stream. One scope serves the deadline and the end: the loop is never left
         by itself, as the generators below it must be run to their end, or be cancelled."""
-        scope = trio.CancelScope(deadline=trio.current_time() + self.patience.first)
+        begun = False
+        scope = trio.CancelScope(deadline=deadline)
         with scope, self._errors_mapped():
             async for event in httpx2.EventSource(response):
+                begun = True
                 stream.feed(event.data)
                 if stream.broken:
                     scope.cancel()
@@ -134,17 +143,17 @@ class Completions:
                 else:
                     scope.deadline = trio.current_time() + self.patience.idle
         if scope.cancelled_caught and not stream.broken and not stream.ended:
-            raise self._timeout()
+            raise self._timeout(self.patience.idle if begun else self.patience.first)
 
-    async def _model_name(self) -> str:
+    async def _model_name(self, deadline: float) -> str:
         if self.model:
             return self.model
         if self._first_model is None:
-            self._first_model = await self._ask_for_model()
+            self._first_model = await self._ask_for_model(deadline)
         return self._first_model
 
-    async def _ask_for_model(self) -> str:
-        async with self._asked("GET", "models") as response:
+    async def _ask_for_model(self, deadline: float) -> str:
+        async with self._asked("GET", "models", deadline) as response:
             reply = await self._reply(response)
         if response.status_code in (401, 403):
             raise self._refusal(response.status_code, reply)
@@ -164,7 +173,7 @@ class Completions:
 
     @asynccontextmanager
     async def _asked(
-        self, method: str, path: str, body: Json | None = None
+        self, method: str, path: str, deadline: float, body: Json | None = None
     ) -> AsyncGenerator[httpx2.Response, None]:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         with self._errors_mapped():
@@ -174,10 +183,10 @@ class Completions:
                 headers=headers | {"Content-Type": "application/json"},
                 content=orjson.dumps(body) if body is not None else None,
             )
-            with trio.move_on_after(self.patience.first) as scope:
+            with trio.move_on_at(deadline) as scope:
                 response = await self.client.send(request, stream=True)
         if scope.cancelled_caught:
-            raise self._timeout()
+            raise self._timeout(self.patience.first)
         try:
             yield response
         finally:
@@ -216,9 +225,11 @@ class Completions:
         words = words.strip().replace(self.key, "…") if self.key else words.strip()
         return f": {words[:DETAIL_MAX]}"
 
-    def _timeout(self) -> LanguageModelError:
+    def _timeout(self, seconds: float) -> LanguageModelError:
         return LanguageModelError(
-            "llm_timeout", f"the language model server at {self._host} has fallen silent"
+            "llm_timeout",
+            f"the language model server at {self._host} has said nothing for {seconds:g} s"
+            " (TRIO_BRIDGE_LLM_TIMEOUT)",
         )
 
     @property

@@ -115,7 +115,7 @@ class DecoderPool:
         limit: The most workers.
         emit: Called with every transcript: partial, and one final or failed per utterance
             that is not dropped.
-        report: Called with a line for the log.
+        report: Called with news for the server's log.
         patience: Seconds without progress after which a worker counts as hung.
     """
 

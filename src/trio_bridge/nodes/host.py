@@ -108,6 +108,12 @@ class NodeIO:
         """Send at once what still waits for its port's quiet time to end."""
         self._outbox.flush()
 
+    def report(self, words: str) -> None:
+        """Tell the bridge's log what has gone wrong, though the node goes on."""
+        # The bridge also keeps the node's output, and shows it when something fails.
+        print(f"{self.name}: {words}", file=sys.stderr)  # noqa: T201
+        self._say("", -1, 0, words)
+
     async def run(self) -> None:
         """Read, send, and keep the bridge informed, until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -132,8 +138,7 @@ class NodeIO:
                 case Ping() as ping:
                     self._forward(ping)
                 case Notice("BAD_MESSAGE", subject, detail):
-                    # The bridge keeps the node's output, and shows it when something fails.
-                    print(f"{self.name}: {subject}: {detail}", file=sys.stderr)  # noqa: T201
+                    self.report(f"{subject}: {detail}")
                 case Notice():
                     pass
                 case Stopped():
@@ -165,8 +170,9 @@ class NodeIO:
         state.unacknowledged = 0
         self._say(input_id, state.expected - 1 if state.expected >= 0 else -1, state.lost)
 
-    def _say(self, port: str, received: int, lost: int) -> None:
-        self.send("ack", Ack(self.name, port, received, lost, self.sessions(), os.getpid()))
+    def _say(self, port: str, received: int, lost: int, note: str | None = None) -> None:
+        pid = os.getpid()
+        self.send("ack", Ack(self.name, port, received, lost, self.sessions(), pid, note))
 
     async def _heartbeat(self) -> None:
         while True:

@@ -8,6 +8,7 @@ that gets it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +42,10 @@ class LocalModel:
         variable: The environment variable that holds the model's folder.
         files: What must be in it, as glob patterns; `tokens.json or *.model` wants one of two.
         example: A model that will do.
-        download: The command that gets it, with `{folder}` for where it is put.
+        download: The command that gets a model, with `{model}` for its name and `{folder}` for
+            where it is put.
+        names: What people write who know models by names, as a regular expression.
+        named: What such a name stands for, with `{name}`.
     """
 
     setting: str
@@ -51,6 +55,8 @@ class LocalModel:
     files: tuple[str, ...]
     example: str
     download: str
+    names: str = "(?!)"
+    named: str = "{name}"
 
     def find(self, environment: Mapping[str, str]) -> Path:
         """The folder that the environment names, with all that must be in it.
@@ -58,36 +64,45 @@ class LocalModel:
         Raises:
             ModelMissing: The package is not installed, or the model is not there.
         """
+        given = environment.get(self.variable, "")
+        folder = Path(given).expanduser()
+        missing = []
         if find_spec(self.package) is None:
-            raise ModelMissing(
+            missing.append(
                 f"{self.setting} needs a package that is not installed. Install it with: "
                 f"pip install 'trio_bridge[{self.extra}]'"
             )
-        given = environment.get(self.variable)
+        if (why := self._why_not(given, folder)) is not None:
+            missing.append(self._advice(why, given))
+        if missing:
+            raise ModelMissing(". And ".join(missing))
+        return folder
+
+    def _why_not(self, given: str, folder: Path) -> str | None:
         if not given:
-            raise ModelMissing(self._advice(f"{self.variable} is not set"))
-        folder = Path(given).expanduser()
+            return f"{self.variable} is not set"
         if not folder.is_absolute():
-            # A node's working directory is not the one that the bridge was started in.
-            raise ModelMissing(
-                f"{self.setting}: {self.variable}={given} is not an absolute path"
-            )
+            # A node's working directory is not the one that the bridge was started in, and a
+            # name would have to be looked up elsewhere.
+            return f"{self.variable}={given} is not the absolute path of a folder"
         if not folder.is_dir():
-            raise ModelMissing(self._advice(f"there is no folder {folder}"))
+            return f"there is no folder {folder}"
         missing = [
             names
             for names in self.files
             if not any(any(folder.glob(name)) for name in names.split(" or "))
         ]
-        if missing:
-            raise ModelMissing(self._advice(f"{folder} has no {' and no '.join(missing)}"))
-        return folder
+        return f"{folder} has no {' and no '.join(missing)}" if missing else None
 
-    def _advice(self, why: str) -> str:
-        folder = f"{MODELS_FOLDER}/{self.example.rpartition('/')[2]}"
+    def _advice(self, why: str, given: str) -> str:
+        meant = re.fullmatch(self.names, given) is not None
+        model = self.named.format(name=given) if meant else self.example
+        which = "It can be downloaded" if meant else f"Download one, for example {model},"
+        folder = f"{MODELS_FOLDER}/{model.rpartition('/')[2]}"
+        command = self.download.format(model=model, folder=folder)
         return (
-            f"{self.setting} has no model: {why}. Download one, for example {self.example}, "
-            f"with: {self.download.format(folder=folder)} and set {self.variable}={folder}"
+            f"{self.setting} has no model: {why}. {which} with: {command} "
+            f"and set {self.variable}={folder}"
         )
 
 

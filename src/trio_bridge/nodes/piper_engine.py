@@ -31,8 +31,9 @@ MODEL: Final = LocalModel(
     variable=Variable.TTS_MODEL,
     files=("*.onnx", "*.onnx.json"),
     example="en_US-lessac-medium",
-    download="mkdir -p {folder} && python -m piper.download_voices en_US-lessac-medium "
+    download="mkdir -p {folder} && python -m piper.download_voices {model} "
     "--download-dir {folder}",
+    names=r"[a-z]{2}_[A-Z]{2}-\w+-(x_low|low|medium|high)",
 )
 
 SPEEDS: Final = (0.25, 4.0)

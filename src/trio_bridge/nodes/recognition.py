@@ -59,7 +59,9 @@ WHISPER_MODEL: Final = LocalModel(
     # Without its tokenizer the library would fetch one.
     files=("config.json", "model.bin", "tokenizer.json", "vocabulary.*"),
     example="Systran/faster-whisper-base",
-    download="hf download Systran/faster-whisper-base --local-dir {folder}",
+    download="hf download {model} --local-dir {folder}",
+    names=r"(tiny|base|small|medium)(\.en)?|large-v[123]",
+    named="Systran/faster-whisper-{name}",
 )
 
 FUNASR_MODEL: Final = LocalModel(
