@@ -135,23 +135,33 @@ def test_a_voice_is_in_no_hurry_however_long_it_speaks() -> None:
 def test_an_upload_in_pieces_is_in_a_hurry_and_so_is_the_next() -> None:
     turns = Turns(4)
     first = turns.begin("a", "u1", {})
-    assert turns.add(first, bytes(BYTES_PER_SECOND), 0.0)
-    assert not turns.add(first, bytes(3 * BYTES_PER_SECOND), 0.1)
-    assert first.hurried
-    assert turns.next(0.1) is None
-    assert turns.end(first, 0.2)
-    assert turns.next(0.2) is first
-    assert first.waited == pytest.approx(0.2)
+    hurries = []
+    for seconds in (1, 3):
+        turns.add(first, bytes(seconds * BYTES_PER_SECOND), 0.1)
+        hurries.append(first.hurried)
+    assert hurries == [False, True]
     assert come(turns, "a", 0.1, 0.3).hurried
     assert not come(turns, "a", 0.1, 0.3 + 4.0 + HURRY).hurried
 
 
-def test_a_long_upload_is_heard_before_it_is_complete() -> None:
+@pytest.mark.parametrize("how", ["ends", "is long"])
+def test_an_upload_that_is_still_coming_is_last(how: str) -> None:
     turns = Turns(1)
-    upload = come(turns, "a", 9.9, ended=False)
-    assert turns.next(0.0) is None
-    assert turns.add(upload, bytes(BYTES_PER_SECOND), 0.0)
-    assert turns.next(0.0) is upload
+    coming = come(turns, "a", 9.9, ended=False)
+    others = [come(turns, who, 9.9, 1.0) for who in "bc"]
+    assert hear(turns, 1.0) is others[0]
+    if how == "ends":
+        turns.end(coming, 2.0)
+    else:
+        turns.add(coming, bytes(BYTES_PER_SECOND), 2.0)
+    assert turns.next(2.0) is coming
+    assert coming.waited == 2.0
+
+
+def test_an_upload_that_is_still_coming_need_not_wait_for_nobody() -> None:
+    turns = Turns(1)
+    coming = come(turns, "a", 5.0, ended=False)
+    assert turns.next(0.0) is coming
 
 
 def test_an_utterance_without_audio_has_its_turn_when_it_ends() -> None:

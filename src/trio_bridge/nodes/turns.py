@@ -10,7 +10,8 @@ get the same, up to an utterance each and `WEIGHED` seconds.
 *hurry*. Recognising it takes a whole processor, while speech that comes as it is spoken leaves
 its recogniser idle most of the time. So at most half of the recognisers are given to it, which
 is as much as the processors can do; the others remain for those who speak. What is in a hurry
-gets no recogniser before it is complete, or long: it would only wait there for its own rest.
+comes after all others until it is complete, or long: with a recogniser it would only wait for
+its own rest.
 
 **Who has most waiting pays.** If more waits than can be kept, the session with most of it loses
 its latest utterance.
@@ -54,7 +55,7 @@ REMEMBERED: Final = 10.0
 """Seconds for which a session is in a hurry, at the most, after it was."""
 
 LONG: Final = 10 * BYTES_PER_SECOND
-"""Audio with which an utterance in a hurry need not be complete."""
+"""Audio with which an utterance in a hurry takes its turn before it is complete."""
 
 
 @define(eq=False)
@@ -109,10 +110,13 @@ class Utterance:
 
     @property
     def ready(self) -> bool:
-        """Whether a recogniser would have enough to do with it."""
-        if self.hurried:
-            return self.ended or len(self.pending) >= LONG
+        """Whether a recogniser would have something to do."""
         return self.ended or bool(self.pending)
+
+    @property
+    def postponed(self) -> bool:
+        """Whether a recogniser had better wait until there is more."""
+        return self.hurried and not self.ended and len(self.pending) < LONG
 
 
 @define(eq=False)
@@ -253,6 +257,6 @@ class Turns:
     def _hurried_now(self) -> int:
         return sum(utterance.hurried for utterance in self._heard)
 
-    def _turn(self, utterance: Utterance) -> tuple[float, float]:
+    def _turn(self, utterance: Utterance) -> tuple[bool, float, float]:
         weighed = min(utterance.seconds, WEIGHED)
-        return utterance.talker.charged + weighed, utterance.asked
+        return utterance.postponed, utterance.talker.charged + weighed, utterance.asked
