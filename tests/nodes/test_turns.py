@@ -62,7 +62,7 @@ def test_turns_are_counted_in_seconds() -> None:
         come(turns, "a", 6.0)
     for _ in range(6):
         come(turns, "b", 2.0)
-    assert order(turns) == "abbbabbb"
+    assert order(turns) == "babbabbb"
 
 
 def test_who_says_little_is_next_however_much_waits() -> None:
@@ -73,6 +73,20 @@ def test_who_says_little_is_next_however_much_waits() -> None:
     hear(turns)
     come(turns, "d", 0.4, 1.0)
     assert order(turns)[0] == "d"
+
+
+@given(st.integers(1, 20), st.integers(1, 60), st.integers(1, 40))
+def test_a_speaker_is_next_after_any_uploads(uploads: int, heard: int, tenths: int) -> None:
+    """However far their turns are, and however long one has had to wait for the recogniser."""
+    turns = Turns(1)
+    for n in range(uploads):
+        for _ in range(4):
+            come(turns, f"a{n}", 10.0)
+    for _ in range(min(heard, 4 * uploads)):
+        hear(turns)
+    speaker = turns.begin("b", "u1", {})
+    speak(turns, speaker, 0.0, tenths / 10)
+    assert turns.next(tenths / 10) is speaker
 
 
 def test_sessions_that_come_with_a_word_and_go_are_not_first_for_ever() -> None:
@@ -231,7 +245,7 @@ def test_those_who_wait_get_the_same(said: dict[str, list[float]], workers: int)
         waiting = [who for who, count in left.items() if count]
         shares = [got[who] for who in waiting]
         if shares:
-            assert max(shares) - min(shares) <= longest + WEIGHED + 1e-6
+            assert max(shares) - min(shares) <= longest + 2 * WEIGHED + 1e-6
         utterance = hear(turns)
         if utterance is None:
             break
@@ -259,7 +273,7 @@ def test_one_short_utterance_waits_for_one_of_each_at_most(
     while (utterance := hear(turns)) is not mine:
         assert utterance is not None
         # Before its last utterance, a session can have had little more than was asked for.
-        assert heard[utterance.session_id] <= length + 2 * WEIGHED
+        assert heard[utterance.session_id] <= length + 3 * WEIGHED
         heard[utterance.session_id] += utterance.seconds
 
 

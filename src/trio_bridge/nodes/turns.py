@@ -4,7 +4,7 @@
 been charged least is next: self-clocked fair queueing. Within a session the order stays as it
 is. A session that comes back after a while begins where the others are: not in debt for what it
 had while nobody else wanted it, nor with something saved up. So nobody starves: those who wait
-get the same, up to an utterance each and `WEIGHED` seconds.
+get the same, up to an utterance each and twice `WEIGHED` seconds.
 
 **Speech comes before what is uploaded.** Audio that comes faster than people speak is in a
 *hurry*. Recognising it takes a whole processor, while speech that comes as it is spoken leaves
@@ -38,7 +38,8 @@ late but too small, and says so."""
 
 WEIGHED: Final = 1.0
 """Seconds of an utterance that count for when its turn comes: of those who come at once the
-shortest is first. No more, since nobody knows how long one that is being spoken will be."""
+shortest is first. No more, since nobody knows how long one that is being spoken will be; twice
+as much of what is in a hurry, so that speech comes before it at any length."""
 
 STEP: Final = 0.02
 """Seconds that each turn costs those who come later at the least. Otherwise sessions that come
@@ -258,5 +259,6 @@ class Turns:
         return sum(utterance.hurried for utterance in self._heard)
 
     def _turn(self, utterance: Utterance) -> tuple[bool, float, float]:
-        weighed = min(utterance.seconds, WEIGHED)
+        most = 2 * WEIGHED if utterance.hurried else WEIGHED
+        weighed = min(utterance.seconds, most)
         return utterance.postponed, utterance.talker.charged + weighed, utterance.asked
