@@ -8,8 +8,9 @@ import trio
 
 from trio_bridge.dora.contract import Segment, Transcript
 from trio_bridge.nodes.asr import Recognition, settings_from
-from trio_bridge.nodes.decoder_pool import DecoderPool, Utterance
+from trio_bridge.nodes.decoder_pool import DecoderPool
 from trio_bridge.nodes.recognition import UnknownEngine
+from trio_bridge.nodes.turns import Utterance
 
 
 class Pool(DecoderPool):

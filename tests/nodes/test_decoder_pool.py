@@ -14,7 +14,7 @@ from attrs import define, field
 from tests.support.server import children_of
 
 from trio_bridge.dora.contract import Transcript
-from trio_bridge.nodes import decoder_pool, worker_process
+from trio_bridge.nodes import decoder_pool, turns, worker_process
 from trio_bridge.nodes.decoder_pool import DecoderPool, workers_for
 from trio_bridge.nodes.recognition import POCKETSPHINX_MEMORY
 
@@ -107,9 +107,9 @@ async def test_who_finds_none_free_is_heard_later_and_told_the_wait() -> None:
     async with a_house(1) as house:
         first = house.pool.begin("a", "u1", {})
         second = house.pool.begin("b", "u2", {})
+        house.pool.add(first, b"talking")
         house.pool.add(second, b"patient")
         house.pool.end(second, None)
-        house.pool.add(first, b"talking")
         await house.until(lambda: bool(house.said))
         assert {t.utterance_id for t in house.said} == {"u1"}
         house.pool.end(first, None)
@@ -198,10 +198,11 @@ async def test_a_dropped_utterance_frees_its_recogniser_and_says_nothing() -> No
 async def test_who_waits_and_is_dropped_leaves_the_queue() -> None:
     async with a_house(1) as house:
         first = house.pool.begin("a", "u1", {})
+        house.pool.add(first, b"hel")
         waiting = house.pool.begin("b", "u2", {})
         house.pool.add(waiting, b"never mind")
         house.pool.drop(waiting)
-        house.pool.add(first, b"hello")
+        house.pool.add(first, b"lo")
         house.pool.end(first, None)
         assert (await house.last("u1")).text == "hello"
         assert {t.utterance_id for t in house.said} == {"u1"}
@@ -209,15 +210,49 @@ async def test_who_waits_and_is_dropped_leaves_the_queue() -> None:
 
 @pytest.mark.e2e
 async def test_waiting_audio_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_pool, "WAITING_EACH", 10)
+    monkeypatch.setattr(turns, "WAITING_EACH", 10)
     async with a_house(1) as house:
-        house.pool.begin("a", "u1", {})
+        house.pool.add(house.pool.begin("a", "u1", {}), b"talking")
         waiting = house.pool.begin("b", "u2", {})
         house.pool.add(waiting, b"x" * 10)
         house.pool.add(waiting, b"y")
         house.pool.add(waiting, b"z")
         house.pool.end(waiting, None)
         assert (await house.last("u2")).error_code == "recogniser_busy"
+
+
+@pytest.mark.e2e
+async def test_the_session_with_most_waiting_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "WAITING_ALL", 20)
+    async with a_house(1) as house:
+        house.pool.add(house.pool.begin("a", "u1", {}), b"hang")
+        uploads = [house.pool.begin("b", f"u{n}", {}) for n in (2, 3)]
+        for utterance in uploads:
+            house.pool.add(utterance, b"x" * 8)
+            house.pool.end(utterance, "item")
+        newcomer = house.pool.begin("c", "u4", {})
+        house.pool.add(newcomer, b"hello")
+        refused = await house.last("u3")
+        assert (refused.error_code, refused.item_id) == ("recogniser_busy", "item")
+        assert not [t for t in house.said if t.utterance_id in ("u2", "u4")]
+
+
+@pytest.mark.e2e
+async def test_uploads_do_not_keep_a_speaker_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "HURRY", 0.001)
+    async with a_house(2) as house:
+        for who in "ab":
+            upload = house.pool.begin(who, f"upload {who}", {})
+            house.pool.add(upload, b"x" * decoder_pool.CHUNK)
+            house.pool.add(upload, b"hang")
+            house.pool.end(upload, None)
+        speaker = house.pool.begin("c", "u1", {})
+        house.pool.add(speaker, b"hello")
+        house.pool.end(speaker, None)
+        assert (await house.last("u1")).text == "hello"
+        assert {t.utterance_id for t in house.said} == {"upload a", "u1"}
 
 
 @pytest.mark.e2e

@@ -19,10 +19,11 @@ from attrs import define, field
 
 from trio_bridge.audio.pcm import float32_to_pcm16
 from trio_bridge.dora.contract import Segment, Transcript
-from trio_bridge.nodes.decoder_pool import DecoderPool, Utterance, default_workers, first_lost
+from trio_bridge.nodes.decoder_pool import DecoderPool, default_workers, first_lost
 from trio_bridge.nodes.host import NodeIO, open_node
 from trio_bridge.nodes.local_model import ModelMissing
 from trio_bridge.nodes.recognition import DEFAULT_ENGINE, UnknownEngine, engine_kind
+from trio_bridge.nodes.turns import Utterance
 from trio_bridge.nodes.variables import Variable
 from trio_bridge.nodes.worker_process import WorkerLost, worker_command
 
@@ -46,8 +47,8 @@ class Recognition:
     def take(self, row: Segment) -> None:
         """Take the next row; rows for utterances that are not under way are dropped."""
         if row.event == "close":
-            for utterance in self._utterances.pop(row.session_id, {}).values():
-                self.pool.drop(utterance)
+            self._utterances.pop(row.session_id, None)
+            self.pool.close(row.session_id)
             return
         if row.event == "start":
             settings = _settings(row.data)

@@ -1,8 +1,9 @@
 """Recognisers in worker processes, and the utterances that take turns with them.
 
-An utterance takes a free recogniser as soon as it begins, and keeps it until its transcript is
+An utterance takes a free recogniser with its first audio, and keeps it until its transcript is
 there. While none is free its audio is kept, and recognised as fast as the machine can once one
-is; the wait is part of its transcript.
+is; the wait is part of its transcript. Whose turn it is then, who may not take the last free
+ones, and who is refused when too much waits, `turns.py` says.
 
 One recogniser is started at once. From then on there is always one more, ready or loading, than
 there are talkers, up to the limit: so a talker hardly ever waits for one to load, and a quiet
@@ -24,20 +25,12 @@ from attrs import define, field
 
 from trio_bridge.dora.contract import Transcript
 from trio_bridge.nodes.asr_worker import AUDIO, BEGIN, DROP, END
+from trio_bridge.nodes.turns import BYTES_PER_SECOND, Turns, Utterance
 from trio_bridge.nodes.worker_process import (
     WorkerLost,
     WorkerProcess,
     open_worker,
 )
-
-BYTES_PER_SECOND: Final = 32_000
-
-WAITING_EACH: Final = 60 * BYTES_PER_SECOND
-"""Audio that one utterance may have waiting: as long as the longest turn."""
-
-WAITING_ALL: Final = 600 * BYTES_PER_SECOND
-"""Audio that all utterances together may have waiting, 19 MB. Beyond that the machine is not
-late but too small, and says so."""
 
 CHUNK: Final = BYTES_PER_SECOND // 10
 """Audio in one order, so that the recogniser looks up ten times a second of it."""
@@ -83,30 +76,6 @@ def default_workers(each: int) -> int:
 
 
 @define(eq=False)
-class Utterance:
-    """Audio on its way to a transcript. Make one with `DecoderPool.begin`."""
-
-    session_id: str
-    utterance_id: str
-    settings: Mapping[str, Any]
-    begun: float
-    waited: float = 0.0
-    item_id: str | None = None
-    ended: bool = False
-    dropped: bool = False
-    over: bool = False
-    """Its transcript is there, or has failed: what still comes is ignored."""
-    failure: tuple[str, str] | None = None
-    """Code and message, kept until it ends: only then is it known whose item it is."""
-    pending: bytearray = field(factory=bytearray)
-    changed: trio.Event = field(factory=trio.Event)
-
-    def wake(self) -> None:
-        self.changed.set()
-        self.changed = trio.Event()
-
-
-@define(eq=False)
 class DecoderPool:
     """Recognises many utterances with few recognisers.
 
@@ -126,12 +95,14 @@ class DecoderPool:
     patience: float
     pids: set[int] = field(factory=set, init=False)
     """The workers that are ready."""
-    _queue: deque[Utterance] = field(factory=deque, init=False)
+    _turns: Turns = field(init=False)
     _free: deque[trio.MemorySendChannel[Utterance]] = field(factory=deque, init=False)
     _workers: int = field(default=0, init=False)
     _loading: int = field(default=0, init=False)
-    _waiting: int = field(default=0, init=False)
     _nursery: trio.Nursery | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._turns = Turns(self.limit)
 
     @property
     def free(self) -> int:
@@ -155,31 +126,30 @@ class DecoderPool:
     def begin(
         self, session_id: str, utterance_id: str, settings: Mapping[str, Any]
     ) -> Utterance:
-        """An utterance begins: it takes a free recogniser, or waits for one."""
-        utterance = Utterance(session_id, utterance_id, settings, trio.current_time())
-        if self._free:
-            self._free.popleft().send_nowait(utterance)
-        else:
-            self._queue.append(utterance)
-        self._grow()
-        return utterance
+        """An utterance begins."""
+        return self._turns.begin(session_id, utterance_id, settings)
 
     def add(self, utterance: Utterance, pcm: bytes) -> None:
-        """More audio of an utterance. One that has more waiting than can be kept fails."""
+        """More audio of an utterance. If more waits than can be kept, the latest of the session
+        with most waiting fails."""
+        while not utterance.over:
+            refused = self._turns.refused(utterance, len(pcm))
+            if refused is None:
+                break
+            self._fail(refused, "recogniser_busy", "too much speech is waiting already")
         if utterance.over:
             return
-        each = len(utterance.pending) + len(pcm) > WAITING_EACH
-        if each or self._waiting + len(pcm) > WAITING_ALL:
-            self._fail(utterance, "recogniser_busy", "too much speech is waiting already")
-            return
-        utterance.pending += pcm
-        self._waiting += len(pcm)
+        if self._turns.add(utterance, pcm, trio.current_time()):
+            self._hand_out()
         utterance.wake()
 
     def end(self, utterance: Utterance, item_id: str | None) -> None:
         """All its audio is there."""
-        utterance.ended = True
         utterance.item_id = item_id
+        if utterance.over:
+            utterance.ended = True
+        elif self._turns.end(utterance, trio.current_time()):
+            self._hand_out()
         self._tell_failure(utterance)
         utterance.wake()
 
@@ -187,11 +157,13 @@ class DecoderPool:
         """Nobody wants to know what was said. Its recogniser is free as soon as it has got
         through the half second of audio that may be on its way to it."""
         utterance.over = utterance.dropped = True
-        self._waiting -= len(utterance.pending)
-        utterance.pending.clear()
-        if utterance in self._queue:
-            self._queue.remove(utterance)
+        self._turns.drop(utterance)
         utterance.wake()
+
+    def close(self, session_id: str) -> None:
+        """A session has ended: all its utterances are dropped, and what it had is forgotten."""
+        for utterance in self._turns.close(session_id):
+            self.drop(utterance)
 
     def _fail(self, utterance: Utterance, code: str, message: str) -> None:
         if not utterance.over:
@@ -204,11 +176,20 @@ class DecoderPool:
             code, message = utterance.failure
             self._emit(utterance, "failed", error_code=code, error=message)
 
+    def _hand_out(self) -> None:
+        while self._free:
+            utterance = self._turns.next(trio.current_time())
+            if utterance is None:
+                break
+            self._free.popleft().send_nowait(utterance)
+        self._grow()
+
     def _grow(self) -> None:
         # One for everybody who waits, and one more, so that the next talker need not wait.
-        if self._nursery is None:
+        if self._nursery is None or self._workers >= self.limit:
             return
-        while self._workers < self.limit and self.free + self._loading <= len(self._queue):
+        queued = self._turns.queued
+        while self._workers < self.limit and self.free + self._loading <= queued:
             self._workers += 1
             self._loading += 1
             self._nursery.start_soon(self._replace_forever)
@@ -255,9 +236,8 @@ class DecoderPool:
             self._loading -= loading
 
     async def _next(self, worker: WorkerProcess) -> Utterance:
-        if self._queue:
-            utterance = self._queue.popleft()
-            utterance.waited = trio.current_time() - utterance.begun
+        utterance = self._turns.next(trio.current_time())
+        if utterance is not None:
             return utterance
         send, receive = trio.open_memory_channel[Utterance](1)
         self._free.append(send)
@@ -286,7 +266,9 @@ class DecoderPool:
         # It may have been handed over in the very moment in which the worker died.
         with suppress(trio.WouldBlock):
             utterances.append(receive.receive_nowait())
-        self._queue.extendleft(utterances)
+        for utterance in utterances:
+            self._turns.put_back(utterance)
+        self._hand_out()
         raise lost
 
     async def _recognise(self, worker: WorkerProcess, utterance: Utterance) -> None:
@@ -304,6 +286,10 @@ class DecoderPool:
             lost = first_lost(group)
         if lost is not None:
             self._fail(utterance, "recogniser_failed", str(lost))
+        self._turns.done(utterance)
+        if lost is not None:
+            # There may be a free one that only uploads waited for, and now one fewer has one.
+            self._hand_out()
             raise lost
 
     async def _feed(
@@ -313,10 +299,7 @@ class DecoderPool:
         while not utterance.dropped:
             changed = utterance.changed
             if utterance.pending:
-                chunk = bytes(utterance.pending[:CHUNK])
-                del utterance.pending[:CHUNK]
-                self._waiting -= len(chunk)
-                await worker.send(AUDIO, chunk)
+                await worker.send(AUDIO, self._turns.take(utterance, CHUNK))
             elif utterance.ended:
                 break
             else:
