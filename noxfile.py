@@ -63,8 +63,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def e2e(session: nox.Session) -> None:
-    """Real sockets, processes and Dora."""
-    session.run(python_of(session), "-m", "pytest", "-m", "e2e", *session.posargs)
+    """Real sockets, processes and Dora. Two at a time: they wait more than they compute."""
+    two = ("-n", "2", "--dist", "loadfile")
+    session.run(python_of(session), "-m", "pytest", "-m", "e2e", *two, *session.posargs)
 
 
 @nox.session(allow_parallel=True)
