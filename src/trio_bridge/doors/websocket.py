@@ -225,8 +225,8 @@ class WebSocketTransport(Transport):
 
     def _check(self) -> None:
         """See that frames may be made. One that was begun is written whole, or the connection
-        counts as torn."""
-        if self._lost is not None or self._bytes.torn:
+        counts as torn; as it does for as long as somebody writes, who may yet succeed."""
+        if self._lost is not None or (self._bytes.torn and not self._writing):
             raise trio.ClosedResourceError
 
     async def _ready(self) -> None:
@@ -271,11 +271,12 @@ class WebSocketTransport(Transport):
     async def _write_slowly(self) -> None:
         self._writing = True
         try:
+            # Both at once: what is drafted meanwhile is said before an end that follows it.
             data, self._unsent = self._unsent, b""
+            last, self._eof_unsent = self._eof_unsent, False
             if data:
                 await self._write_in_time(data)
-            if self._eof_unsent:
-                self._eof_unsent = False
+            if last:
                 await self._bytes.send_eof()
         finally:
             self._writing = False
