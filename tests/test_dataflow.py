@@ -1,5 +1,6 @@
 import json
 import re
+import socket
 import ssl
 import threading
 from contextlib import contextmanager
@@ -128,6 +129,23 @@ def test_what_holds_for_each_dataflow_is_listed(capsys, tmp_path):
 def test_a_server_that_does_not_answer_is_one_line(capsys):
     assert main(["dataflow", "list", "--url", "http://127.0.0.1:1"]) == 1
     assert "no server answers at http://127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_what_speaks_no_http_is_no_server(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(4096)
+                peer.sendall(b"SSH-2.0-x\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert main(["dataflow", "list", "--url", url]) == 1
+        thread.join()
+    assert f"what answers at {url} is no trio_bridge" in capsys.readouterr().err
 
 
 class Health(BaseHTTPRequestHandler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import ssl
@@ -164,23 +165,28 @@ def _health(url: str, trusted: ssl.SSLContext | None = None) -> dict[str, Any]:
     if not address.startswith(("http://", "https://")):
         raise ServerUnreachable(f"{url} is no http:// or https:// address")
     try:
-        with urllib.request.urlopen(  # noqa: S310
-            address, timeout=ANSWER_TIMEOUT, context=trusted
-        ) as answer:
-            body = answer.read()
-    except urllib.error.HTTPError as exc:
-        # A server that is not well says so with a status of its own, and what is wrong.
-        body = exc.read()
+        health = json.loads(_answer(address, trusted))
     except OSError as exc:
         why = getattr(exc, "reason", exc)
         raise ServerUnreachable(f"no server answers at {url}: {why}") from exc
-    try:
-        health = json.loads(body)
-    except ValueError as exc:
+    except (http.client.HTTPException, ValueError) as exc:
         raise ServerUnreachable(f"what answers at {url} is no trio_bridge") from exc
     if not isinstance(health, dict):
         raise ServerUnreachable(f"what answers at {url} is no trio_bridge")
     return health
+
+
+def _answer(address: str, trusted: ssl.SSLContext | None) -> bytes:
+    try:
+        answer = urllib.request.urlopen(  # noqa: S310
+            address, timeout=ANSWER_TIMEOUT, context=trusted
+        )
+    except urllib.error.HTTPError as exc:
+        # A server that is not well says so with a status of its own, and what is wrong.
+        answer = exc
+    with answer:
+        body: bytes = answer.read()
+    return body
 
 
 def _running_here(server: ServerSettings) -> Iterator[str]:

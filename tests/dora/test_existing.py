@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_bridge.dora import pulse
 from trio_bridge.dora.commands import Commands, StopResult
 from trio_bridge.dora.existing import CLOSE_TIMEOUT, ExistingDora, open_existing
 from trio_bridge.dora.processes import ProcessId, process
@@ -68,6 +69,32 @@ async def test_a_host_that_nobody_knows(monkeypatch):
     with pytest.raises(RuntimeFailed, match=r"host 'nowhere\.invalid' is not known"):
         async with open_existing("nowhere.invalid:6013", 1):
             pass
+
+
+async def test_a_daemon_that_hangs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel still takes connections."""
+    monkeypatch.setattr(pulse, "PATIENCE", 0.3)
+    (daemon,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    (coordinator,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    ports = [each.socket.getsockname()[1] for each in (coordinator, daemon)]
+
+    async def refuse(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    dora = ExistingDora(
+        Path("/"),
+        ports[1],
+        "x",
+        ProcessId(1, 1),
+        cast("Commands", None),
+        ("127.0.0.1", ports[0]),
+    )
+    async with daemon, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, refuse, [coordinator])
+        with pytest.raises(RuntimeFailed, match=f"daemon on 127.0.0.1:{ports[1]} hangs"):
+            await dora.check()
+        nursery.cancel_scope.cancel()
 
 
 class Stops:

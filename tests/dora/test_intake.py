@@ -174,3 +174,21 @@ async def test_a_long_utterance_goes_on_at_its_pace(autojump_clock: MockClock) -
         await instance.upload(int(UNHEARD) - 1, pace)
         assert trio.current_time() - began < 5
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("later", "understood"), [(FORGOTTEN - 1, False), (FORGOTTEN + 1, True)]
+)
+def test_transcripts_that_never_come_are_forgotten(later: float, understood: bool) -> None:
+    """They count neither against what is said later nor for ever."""
+    pace = Pace()
+    pace.transcribed = True
+    for number in range(3):
+        pace.hurried(UNHEARD)
+        pace.committed(f"lost-{number}", 0.0)
+    pace.hurried(UNHEARD / 2)
+    pace.committed("new", later)
+    assert pace.understood == understood
+    pace.hurried(UNHEARD)
+    pace.committed("newer", later)
+    assert pace.free_at == (later if understood else 0.0) + FORGOTTEN

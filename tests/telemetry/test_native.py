@@ -125,6 +125,15 @@ def test_a_log_that_nobody_reads_holds_up_nobody():
         assert process.wait(timeout=10) == 3
 
 
+def test_a_stream_that_is_never_quiet_does_not_hold_back_the_other():
+    chatter = "for _ in range(60):\n    os.write(1, b'.\\n'); time.sleep(0.005)"
+    body = f"os.write(2, b'alarm')\n{chatter}\nos.write(2, b'later')"
+    *said, last = run(body, level="debug").stderr.splitlines()
+    assert last == "at the end"
+    told = [entry for entry in map(json.loads, said) if entry["stream"] == "stderr"]
+    assert [entry["text"] for entry in told] == ["alarm", "later"]
+
+
 def test_a_child_that_goes_on_does_not_keep_the_server():
     """What it writes is still logged."""
     child = "import os, time; time.sleep(2); os.write(2, b'the child')"

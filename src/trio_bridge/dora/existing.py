@@ -32,6 +32,7 @@ from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
 from trio_bridge.dora.processes import ProcessId, process
+from trio_bridge.dora.pulse import PATIENCE, answers
 from trio_bridge.dora.settings import split_address
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
@@ -139,7 +140,8 @@ class ExistingDora:
         """See whether there are a coordinator of our kind and a daemon.
 
         Raises:
-            RuntimeFailed: One of them does not listen, or the coordinator is another's.
+            RuntimeFailed: One of them does not listen or hangs, or the coordinator is
+                another's.
         """
         host, port = self.address
         where = self._where
@@ -150,6 +152,12 @@ class ExistingDora:
             "the bridge (dora.daemon_port)"
         )
         await (await _connect("127.0.0.1", self.daemon_port, problem)).aclose()
+        # The kernel takes connections also for a process that hangs.
+        if not await answers(self.daemon_port):
+            raise RuntimeFailed(
+                f"the dora daemon on 127.0.0.1:{self.daemon_port} hangs: "
+                f"no answer in {PATIENCE:g} s"
+            )
 
     async def wait_cut_off(self) -> None:
         """Wait until coordinator or daemon may have gone. Neither says so: a connection to

@@ -26,18 +26,24 @@ async def greet(stream: trio.abc.Stream, address: str, patience: float) -> None:
         patience: Seconds for its answer.
 
     Raises:
-        RuntimeFailed: It is something else.
+        RuntimeFailed: It is something else, or silent.
     """
     said = b""
-    with trio.move_on_after(patience):
+    with trio.move_on_after(patience) as waiting:
         try:
             await stream.send_all(NO_REQUEST)
             while len(said) < len(ANSWER) and (more := await stream.receive_some()):
                 said += more
         except trio.BrokenResourceError:
             pass
+    ours = version("dora-rs")
+    if waiting.cancelled_caught and not said:
+        raise RuntimeFailed(
+            f"the dora coordinator at {address} does not answer in {patience:g} s: it hangs, "
+            f"or it is older than Dora 1.0, and the bridge has Dora {ours}. Run coordinator "
+            f"and daemons with dora-rs-cli {ours}, or name another --coordinator"
+        )
     if not said.startswith(ANSWER):
-        ours = version("dora-rs")
         raise RuntimeFailed(
             f"what listens at {address} is no coordinator of Dora 1.0 or later, and the bridge "
             f"has Dora {ours}: the two cannot work together. Run coordinator and daemons with "

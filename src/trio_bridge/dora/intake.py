@@ -96,6 +96,8 @@ class Pace:
 
     def committed(self, item_id: str, now: float) -> None:
         """What it has sent becomes an item."""
+        for forgotten in [i for i, (_, at) in self._committed.items() if now - at > FORGOTTEN]:
+            del self._committed[forgotten]
         if self.transcribed:
             self._committed[item_id] = (self._spoken, now)
         self.cleared()

@@ -71,6 +71,6 @@ def links_among(ends: Collection[str], links: Iterable[Link]) -> tuple[Link, ...
     return tuple(x for x in links if x.node in ends and x.source in ends)
 
 
-def entry_of(links: Link, by_id: Mapping[str, Entry]) -> dict[str, Any]:
+def entry_of(link: Link, by_id: Mapping[str, Entry]) -> dict[str, Any]:
     """What the YAML says of the input of a link."""
-    return by_id[links.node].inputs[links.input_id]
+    return by_id[link.node].inputs[link.input_id]

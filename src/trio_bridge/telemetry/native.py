@@ -19,7 +19,8 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -138,11 +139,14 @@ class Reader:
 
     _sources: dict[int, str]
     _texts: dict[int, bytes] = field(init=False)
+    _last: dict[int, float] = field(init=False)
+    """When something came last, on the monotonic clock."""
     _queue: queue.Queue[tuple[str, str, int] | None] = field(init=False)
     _dropped: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._texts = dict.fromkeys(self._sources, b"")
+        self._last = dict.fromkeys(self._sources, 0.0)
         self._queue = queue.Queue(BEHIND)
 
     def run(self) -> None:
@@ -153,14 +157,17 @@ class Reader:
         while open_sources:
             quiet = QUIET if any(self._texts.values()) else None
             ready, _, _ = select.select(list(open_sources), [], [], quiet)
-            if not ready:
-                self._end_texts()
+            # Each stream by itself: where one is never quiet the other has its say.
+            before = time.monotonic() - QUIET
+            silent = (d for d, last in self._last.items() if last <= before and d not in ready)
+            self._end_texts(silent)
             for descriptor in ready:
                 chunk = os.read(descriptor, _CHUNK)
                 self._take(descriptor, chunk)
+                self._last[descriptor] = time.monotonic()
                 if not chunk:
                     open_sources.remove(descriptor)
-        self._end_texts()
+        self._end_texts(self._texts)
         with suppress(queue.Full):
             self._queue.put(None, timeout=LINGER)
             writer.join(LINGER)
@@ -173,9 +180,9 @@ class Reader:
             text = text[cut:]
         self._texts[descriptor] = text
 
-    def _end_texts(self) -> None:
-        for descriptor, text in self._texts.items():
-            self._end(descriptor, text)
+    def _end_texts(self, descriptors: Iterable[int]) -> None:
+        for descriptor in descriptors:
+            self._end(descriptor, self._texts[descriptor])
             self._texts[descriptor] = b""
 
     def _end(self, descriptor: int, text: bytes) -> None:
