@@ -93,11 +93,16 @@ SAYINGS = st.lists(
 """How many messages a step has, and seconds until the next."""
 
 
-@given(SAYINGS, st.lists(st.sampled_from(["at once", "later", "gone"]), max_size=60))
+@given(
+    SAYINGS,
+    st.lists(st.sampled_from(["at once", "later", "gone"]), max_size=60),
+    st.integers(0, 3),
+)
 def test_all_is_said_once_and_in_order(
-    sayings: list[tuple[int, float]], turns: list[str]
+    sayings: list[tuple[int, float]], turns: list[str], before: int
 ) -> None:
-    """Over as many transports as it takes: what was lost on the way is said to the next."""
+    """Over as many transports as it takes: what was lost on the way is said to the next.
+    `before`: what is said before the task runs."""
     said: list[str] = []
     sockets: list[Socket] = []
     left = deque(turns)
@@ -105,13 +110,21 @@ def test_all_is_said_once_and_in_order(
     async def main() -> None:
         house = House()
 
+        def attach() -> None:
+            sockets.append(Socket(left))
+            house.mooring.attach(sockets[-1])
+
         async def reattach() -> None:
             while True:
-                sockets.append(Socket(left))
-                house.mooring.attach(sockets[-1])
                 await house.mooring.released(sockets[-1])
                 await trio.sleep(0.3)
+                attach()
 
+        attach()
+        house.speaking.begin()
+        for _ in range(before):
+            said.append(f"item{len(said)}")
+            house.speaking.say(step(said[-1]))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(house.speaking.run)
             nursery.start_soon(reattach)
@@ -143,6 +156,32 @@ async def test_what_can_leave_leaves_in_the_step(
         assert socket.heard == ["a", "b"]
         house.speaking.say(step("c"))
         assert socket.heard == ["a", "b", "c"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_said_first_waits_for_no_task() -> None:
+    """To be woken means to wait for all others."""
+    house, socket = House(), Socket(deque())
+    house.mooring.attach(socket)
+    house.speaking.begin()
+    house.speaking.say(step("a"))
+    assert socket.heard == ["a"]
+
+
+async def test_a_message_that_left_in_part_is_said_again_elsewhere(
+    autojump_clock: MockClock,
+) -> None:
+    """Also where its transport was taken away before the task ran."""
+    house, first, second = House(), Socket(deque(["later"])), Socket(deque())
+    house.mooring.attach(first)
+    house.speaking.begin()
+    house.speaking.say(step("a"))
+    house.mooring.detach()
+    house.mooring.attach(second)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.speaking.run)
+        await wait_all_tasks_blocked()
+        assert second.heard == ["a"]
         nursery.cancel_scope.cancel()
 
 

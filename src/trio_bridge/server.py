@@ -24,6 +24,7 @@ from trio_bridge.audio.resample import StreamResampler
 from trio_bridge.backend import Backend
 from trio_bridge.closing import GOING_AWAY, ending_for
 from trio_bridge.doors import realtime as realtime_door
+from trio_bridge.doors.backlog import Backlog
 from trio_bridge.doors.exchange import HttpRequest, HttpResponse, error_response
 from trio_bridge.doors.front import serve_connection
 from trio_bridge.doors.http import Site, Status
@@ -313,17 +314,18 @@ def _make_filters() -> None:
 
 
 @asynccontextmanager
-async def _closing(listeners: list[trio.SocketListener]) -> AsyncGenerator[None, None]:
+async def _closing(listeners: list[Backlog]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
         for listener in listeners:
-            listener.socket.close()
+            listener.close()
 
 
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+async def _listen(host: str, port: int) -> list[Backlog]:
     try:
-        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+        return [Backlog.of(listener) for listener in listeners]
     except OSError as exc:
         reasons = {
             errno.EADDRINUSE: "the port is in use",

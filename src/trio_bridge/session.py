@@ -182,6 +182,7 @@ class Session:
         # one may go first, and what the others hand on then is no failure.
         with closing(self._speaking), closing(self._hearing):
             started = self._engine.start()
+            self._speaking.begin()
             self._hand_on(started)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._reader, started)

@@ -49,8 +49,8 @@ class Speaking:
     _said: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _idle: Line | None = field(default=None, init=False)
     """The transport over which everything has been said: the task waits for more."""
-    _begun: bool = field(default=False, init=False)
-    """Whether part of the next message has left, over the transport in use."""
+    _begun: Line | None = field(default=None, init=False)
+    """The transport over which part of the next message has left."""
 
     def __attrs_post_init__(self) -> None:
         queue, self._queued = trio.open_memory_channel[Step | Ending](WAITING)
@@ -65,6 +65,10 @@ class Speaking:
         """Wait until the task has caught up so far that there is room."""
         while not self._queue.left:
             await self._said.park()
+
+    def begin(self) -> None:
+        """What is said first is said at once, too: nothing has to wait before the task runs."""
+        self._idle = self._mooring.line
 
     def say(self, what: Step | Ending) -> None:
         """Say what a step says, or how the session ends; never waits.
@@ -92,8 +96,8 @@ class Speaking:
                     return True
                 if isinstance(message, Ending):
                     return False
-                self._begun = not line.transport.send_now(message)
-                if self._begun:
+                if not line.transport.send_now(message):
+                    self._begun = line
                     return False
                 self._outgoing.sent()
         except TransportClosed:
@@ -104,7 +108,6 @@ class Speaking:
         """Send what has to wait, over one transport after the other, until the session ends."""
         while True:
             line = await self._attached()
-            self._begun = False
             with trio.CancelScope() as line.sending:
                 try:
                     self._end(await self._say_all(line))
@@ -119,16 +122,16 @@ class Speaking:
         """Send what there is to say until the session ends, and tell how."""
         in_a_row = 0
         while True:
-            if self._begun:
+            if self._begun is line:
                 await line.transport.drain()
-                self._begun = False
+                self._begun = None
                 self._outgoing.sent()
             message = self._outgoing.next()
             if isinstance(message, Ending):
                 return message
             if message is not None:
-                self._begun = not line.transport.send_now(message)
-                if self._begun:
+                if not line.transport.send_now(message):
+                    self._begun = line
                     continue
                 self._outgoing.sent()
                 in_a_row += 1

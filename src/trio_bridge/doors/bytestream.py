@@ -2,8 +2,8 @@
 can pay; plain or under TLS.
 
 Trio's stream looks for bytes before it waits for them, and gives the loop up after every call.
-On a plain socket a read here waits first, and a write that the socket takes at once takes no
-turn of the loop.
+On a plain socket a read here waits first, but for the first of a connection. Neither that one
+nor a write takes a turn of the loop where it need not wait.
 """
 
 from __future__ import annotations
@@ -78,11 +78,15 @@ class PlainBytes(ByteStream):
     """The bytes as they travel."""
 
     _stream: trio.SocketStream
+    _fresh: bool = field(default=True, init=False)
+    """Whether nothing was read: what a client says first is often there when it is accepted."""
 
     async def read(self, limit: int = READ_BYTES) -> bytes:
         """See `ByteStream.read`."""
         while True:
-            await trio.lowlevel.wait_readable(self._descriptor())
+            if not self._fresh:
+                await trio.lowlevel.wait_readable(self._descriptor())
+            self._fresh = False
             try:
                 # Asked for again: once the socket is closed, its number may be another's.
                 return os.read(self._descriptor(), limit)
