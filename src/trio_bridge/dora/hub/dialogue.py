@@ -74,6 +74,7 @@ class HubDialogue(Dialogue[HubLink]):
     def watch(self, nursery: trio.Nursery) -> None:
         """See `Dialogue.watch`."""
         self.deployment.find_processes()
+        self._conversation.answering.reset()
         nursery.start_soon(self._keep_time)
 
     def _sent(self, output: str) -> None:

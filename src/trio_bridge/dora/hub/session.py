@@ -123,7 +123,7 @@ class HubLink(EventLine):
         """See `EventLine.open`."""
         self._conversation.tell = self._deliver
         self._conversation.listening.begin()
-        self._conversation.answering.begin()
+        self._conversation.answering.begin(self.session_id)
 
     @property
     def has_room(self) -> bool:
@@ -150,7 +150,7 @@ class HubLink(EventLine):
             case Clear():
                 listening.clear()
             case Respond(response_id, request) if conversation.responds:
-                answering.respond(response_id, request, self.session_id, now)
+                answering.respond(response_id, request, now)
             case Respond(response_id):
                 self._unsupported(response_id)
             case Cancel(response_id):
