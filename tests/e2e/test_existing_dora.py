@@ -30,7 +30,11 @@ def bridge(
     dora: OwnDora, name: str, dataflow: str = "echo"
 ) -> AbstractAsyncContextManager[RunningServer]:
     arguments = ("--coordinator", f"localhost:{dora.coordinator_port}", "--dataflow", dataflow)
-    env = {"TRIO_BRIDGE_DORA_DAEMON_PORT": f"{dora.daemon_port}", "TMPDIR": str(dora.directory)}
+    env = {
+        "TRIO_BRIDGE_DORA_DAEMON_PORT": f"{dora.daemon_port}",
+        "TRIO_BRIDGE_DORA_WAIT_TIMEOUT": "1",
+        "TMPDIR": str(dora.directory),
+    }
     return running_server(dora.directory / f"{name}.log", *arguments, env=env)
 
 
@@ -84,7 +88,7 @@ async def test_what_a_killed_bridge_leaves_is_stopped_by_the_next(dora: OwnDora)
 
 
 async def test_a_broken_instance_is_replaced(dora: OwnDora) -> None:
-    """Where the daemon has gone, that is told."""
+    """Where the daemon has gone, that is told, also to who waits for a place."""
     async with bridge(dora, "first") as server:
         (before,) = await running(dora)
         async with connected(server.ws_url) as client:
@@ -101,6 +105,10 @@ async def test_a_broken_instance_is_replaced(dora: OwnDora) -> None:
             code, reason = await client.wait_closed()
         assert code == 1011
         assert f"there is no dora daemon on 127.0.0.1:{dora.daemon_port}" in reason
+        words = "'no_capacity', 'message': 'there is no dora daemon on 127.0.0.1:"
+        with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match=words)):
+            async with connected(server.ws_url):
+                pass
         runtime = (await trio.to_thread.run_sync(health, server))["runtime"]
         assert runtime["state"] == "unreachable"
 
