@@ -17,6 +17,8 @@ from tests.support.dora import OwnDora, free_port, own_dora
 from tests.support.resources import health, is_warm
 from tests.support.server import RunningServer, running_server
 
+from trio_bridge.dora.pulse import A_NODE
+
 pytestmark = pytest.mark.e2e
 
 
@@ -72,6 +74,20 @@ async def test_bridges_share_it_and_each_stops_its_own(dora: OwnDora) -> None:
         assert await first.stop() < 4
     assert await running(dora) == {"trio_bridge-of-somebody-else"}
     assert not list(dora.directory.glob("trio_bridge-dora-*"))
+
+
+async def test_what_a_daemon_is_asked_its_main_loop_answers(dora: OwnDora) -> None:
+    """It knows of all nodes, and says in its own words that there is no such; in the log is
+    nothing of it."""
+    with trio.fail_after(5):
+        async with await trio.open_tcp_stream("127.0.0.1", dora.daemon_port) as stream:
+            await stream.send_all(A_NODE)
+            await stream.send_eof()
+            said = b"".join([part async for part in stream])
+    assert b"no node with ID `trio_bridge-nobody`" in said
+    log = (dora.directory / "out" / "dora-daemon.txt").read_text()
+    assert log
+    assert not any(word in log for word in ("nobody", "listener", "WARN"))
 
 
 async def test_what_a_killed_bridge_leaves_is_stopped_by_the_next(dora: OwnDora) -> None:
