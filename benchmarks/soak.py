@@ -301,7 +301,7 @@ async def _speak(transport: MemoryTransport, hour: Hour, seconds: float) -> None
     try:
         while True:
             await trio.sleep_until(began + number * FRAME / RATE)
-            await transport.send(frames[number % len(frames)].decode())
+            await transport.send(frames[number % len(frames)])
             number += 1
             hour.seconds = number * FRAME / RATE
             if number == total // 4:

@@ -245,7 +245,10 @@ def test_a_bridge_that_dora_starts(capsys, monkeypatch, tmp_path):
     wrong = "--port 8080\n    env: {TRIO_BRIDGE_SERVER_PROT: 1}"
     flow.write_text(text.replace("--port 8080", wrong, 1))
     assert main(["dataflow", "check", str(flow)]) == 1
-    assert "node 'bridge', env: environment: TRIO_BRIDGE_SERVER_PROT" in capsys.readouterr().out
+    assert "node 'bridge': environment: TRIO_BRIDGE_SERVER_PROT" in capsys.readouterr().out
+    flow.write_text("env: {TRIO_BRIDGE_SERVER_PROT: 1}\n" + text)
+    assert main(["dataflow", "check", str(flow)]) == 1
+    assert "node 'bridge': environment: TRIO_BRIDGE_SERVER_PROT" in capsys.readouterr().out
     monkeypatch.setenv("TRIO_BRIDGE_DORA_DATAFLOW", "as_node")
     assert main(["dataflow", "list"]) == 1
     assert "1 problem (" in capsys.readouterr().out

@@ -24,7 +24,7 @@ class Named:
     def session(self, session_id):
         return nullcontext()
 
-    def refusal(self, ahead=0):
+    def refusal(self, ahead=()):
         return None
 
 

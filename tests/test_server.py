@@ -84,7 +84,7 @@ class Full(InProcessBackend):
     foreseen = True
     places = 0
 
-    def refusal(self, ahead=0):
+    def refusal(self, ahead=()):
         if self.foreseen:
             return BackendUnavailable("all places are taken", retry_after=2.5)
         return None
@@ -164,8 +164,8 @@ class Two(InProcessBackend):
 
     taken = 0
 
-    def refusal(self, ahead=0):
-        if self.taken + ahead < 2:
+    def refusal(self, ahead=()):
+        if self.taken + len(ahead) < 2:
             return None
         return BackendUnavailable("all places are taken", retry_after=5)
 

@@ -76,7 +76,7 @@ class Peer:
         session.attach(server_end)
 
     async def send(self, event_type: str, **fields: Any) -> None:
-        await self.transport.send(json.dumps({"type": event_type, **fields}))
+        await self.transport.send(json.dumps({"type": event_type, **fields}).encode())
 
     async def next(self) -> dict[str, Any]:
         event: dict[str, Any] = json.loads(await self.transport.receive())
@@ -344,7 +344,7 @@ async def test_bad_input_is_answered_and_the_session_goes_on(
     peer = Peer(session)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.run)
-        await peer.transport.send(frame)
+        await peer.transport._send.send(frame)
         assert (await peer.until("error"))["error"]["code"] == code
         await peer.send("session.update", session={"type": "realtime"})
         await peer.until("session.updated")

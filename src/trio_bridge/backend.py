@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
@@ -74,11 +74,12 @@ class Backend(Protocol):
         """Who answers a session with these wishes (`dora.settings.SESSION_VALUES` → values);
         itself, unless they make a difference."""
 
-    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
+    def refusal(self, ahead: Sequence[Backend] = ()) -> BackendUnavailable | None:
         """Why a session would be refused now, as far as it is known; None if it would not.
 
         Args:
-            ahead: Sessions that were let in and have not asked for their places yet.
+            ahead: Who answers the sessions that were let in and have not asked for their
+                places yet, each as often as there are such. Others may stand among them.
         """
 
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
@@ -137,7 +138,7 @@ class InProcessBackend:
         del wishes
         return self
 
-    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
+    def refusal(self, ahead: Sequence[Backend] = ()) -> BackendUnavailable | None:
         """See `Backend.refusal`: it has room for all."""
         del ahead
         return None

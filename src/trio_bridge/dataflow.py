@@ -114,7 +114,7 @@ def _examine(path: Path) -> tuple[Descriptor | None, list[BridgeError]]:
         with tempfile.TemporaryDirectory(prefix="trio_bridge-check-") as folder:
             trio.run(validate_alone, filled, Path(folder))
     except SettingsError as exc:
-        problems.append(DataflowError(f"node {descriptor.bridge!r}, env: {exc}"))
+        problems.append(DataflowError(f"node {descriptor.bridge!r}: {exc}"))
     except (DataflowError, RuntimeFailed) as exc:
         problems.append(exc)
     return descriptor, problems

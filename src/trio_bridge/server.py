@@ -199,7 +199,7 @@ class Bridge:
             return None  # which is told after the upgrade
         backend = self._models.backend_for(asked.model, asked.wishes)
         # Upgrades come in bunches, and those of one turn of the loop have no places yet.
-        unavailable = backend.refusal(self._beginning.count(backend))
+        unavailable = backend.refusal(self._beginning)
         if unavailable is None:
             return None
         log.warning("session refused", model=asked.model, reason=str(unavailable))

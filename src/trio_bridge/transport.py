@@ -72,7 +72,7 @@ class MemoryTransport(Transport):
     _send: trio.MemorySendChannel[str | bytes]
     _receive: trio.MemoryReceiveChannel[str | bytes]
     _peer: MemoryTransport | None = None
-    _unsent: deque[str | bytes] = field(factory=deque, init=False)
+    _unsent: deque[str] = field(factory=deque, init=False)
     closed: tuple[int, str] | None = field(default=None, init=False)
     """The code and reason this end was closed with, by either side."""
 
@@ -83,24 +83,19 @@ class MemoryTransport(Transport):
         except (trio.EndOfChannel, trio.ClosedResourceError) as exc:
             raise self._gone() from exc
 
-    def send_now(self, message: str | bytes) -> bool:
-        """See `Transport.send_now`. Bytes arrive as bytes: a test's client sends text as
-        `str`."""
+    def send_now(self, message: bytes) -> bool:
+        """See `Transport.send_now`."""
+        text = message.decode()
         try:
             if not self._unsent:
-                self._send.send_nowait(message)
+                self._send.send_nowait(text)
                 return True
         except trio.WouldBlock:
             pass
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise self._gone() from exc
-        self._unsent.append(message)
+        self._unsent.append(text)
         return False
-
-    async def send(self, message: str | bytes) -> None:
-        """See `Transport.send`."""
-        if not self.send_now(message):
-            await self.drain()
 
     async def drain(self) -> None:
         """See `Transport.drain`."""

@@ -292,6 +292,45 @@ def test_variables_that_may_be_misspelt_are_doubts(flow: Path) -> None:
     assert not read_descriptor(flow).doubts
 
 
+def test_what_the_dataflow_gives_to_all_nodes_is_looked_at_once(flow: Path) -> None:
+    """Dora puts its `env` into the environment of each; a node's own has the last word."""
+    top = "env: {TRIO_BRIDGE_LLM_ULR: x, ASR_MODLE: x, ASR_ENGIN: x, OTHER: x}\n"
+    node = "args: -m trio_bridge.nodes.asr\n    env: {ASR_MODEL: x, ASR_DEVIC: x}"
+    ours = GOOD.replace("path: node.py", "path: python").replace("args: --fast", node)
+    flow.write_text(top + ours)
+    descriptor, problems = examine(flow)
+    assert [str(problem) for problem in problems] == [
+        "the dataflow's env: TRIO_BRIDGE_LLM_ULR sets nothing "
+        "(did you mean TRIO_BRIDGE_LLM_URL?)"
+    ]
+    assert descriptor is not None
+    assert descriptor.doubts == (
+        "the dataflow's env: ASR_MODLE may be misspelt (did you mean ASR_MODEL?)",
+        "the dataflow's env: ASR_ENGIN may be misspelt (did you mean ASR_ENGINE?)",
+        "node 'own', env: ASR_DEVIC may be misspelt (did you mean ASR_DEVICE?)",
+    )
+    flow.write_text(top.replace("TRIO_BRIDGE_LLM_ULR: x,", "") + GOOD)
+    assert not read_descriptor(flow).doubts
+
+
+def test_where_dora_starts_the_bridge_its_environment_may_be_the_dataflow_s(
+    tmp_path: Path,
+) -> None:
+    text = find_dataflow("as_node").read_text()
+    flow = tmp_path / "flow.yml"
+    top = "env: {TRIO_BRIDGE_NODE_CONTRACT: hob, TRIO_BRIDGE_SERVER_PORT: 8081}\n"
+    flow.write_text(top + text)
+    descriptor, problems = examine(flow)
+    assert [str(problem) for problem in problems] == [
+        "node 'bridge': there is no contract 'hob'; there are native, hub"
+    ]
+    assert descriptor is not None
+    assert descriptor.bridge_env["TRIO_BRIDGE_SERVER_PORT"] == 8081
+    own = "--port 8080\n    env: {TRIO_BRIDGE_NODE_CONTRACT: native}"
+    flow.write_text(top + text.replace("--port 8080", own, 1))
+    assert not examine(flow)[1]
+
+
 def test_dataflows_are_found_by_name_or_path(flow: Path) -> None:
     assert find_dataflow("voice").name == "voice.yml"
     assert find_dataflow(str(flow)) == flow

@@ -44,7 +44,7 @@ class Stage:
     def ask(self, response_id: str, *, credit: float = math.inf) -> int:
         content = [{"type": "input_audio", "transcript": "Well?"}]
         items = ({"type": "message", "role": "user", "content": content},)
-        self.answering.respond(response_id, ResponseRequest(items), "session", self.now)
+        self.answering.respond(response_id, ResponseRequest(items), self.now)
         self.answering.credit(response_id, credit, self.now)
         number = self.last("question").number
         assert number is not None
@@ -258,6 +258,168 @@ def test_a_cancelled_answer_goes_no_further() -> None:
     assert stage.count("control") == 1
 
 
+def test_a_cancel_may_meet_the_next_question() -> None:
+    """That is asked again, once, and answered as if nothing had been."""
+    stage = Stage()
+    stage.answering.begin("session")
+    old = stage.ask("old")
+    stage.hear("text", "Old words", old, session_status="started")
+    stage.answering.cancel("old")
+    assert stage.last("control").metadata == {"session_id": "session", "question_id": old}
+    stage.hear("text", "", old, session_status="ended")  # it was too late for this one
+    new = stage.ask("new")
+    stage.hear("text", "", new, session_status="cancelled")
+    assert (stage.count("question"), stage.last("question").number) == (3, new)
+    stage.hear("text", "", session_status="cancelled")  # the session's, beside the answer's
+    stage.wait(FIRST_TEXT_PATIENCE - 0.1)
+    assert not stage.ends
+    stage.hear("text", "New.", new, session_status="ended")
+    stage.hear("text_segment", "New.", new, session_status="ended")
+    stage.audio(stage.sentence)
+    stage.hear("segment_complete", "completed", stage.sentence)
+    assert stage.ends == [ResponseFinished("new")]
+    assert stage.words == "New."
+    assert stage.answering.deadline == math.inf
+
+
+def test_a_language_node_that_cancels_again_and_again_ends_the_answer() -> None:
+    stage = Stage()
+    number = stage.ask("r")
+    stage.hear("text", "", number, session_status="cancelled")
+    assert not stage.ends
+    stage.hear("text", "", number, session_status="cancelled")
+    stage.wait(SEGMENT_PATIENCE)
+    assert stage.ends == [ResponseFinished("r", status="cancelled")]
+    assert stage.count("question") == 2
+
+
+def test_a_question_that_is_asked_again_stands_behind_those_asked_meanwhile() -> None:
+    stage = Stage()
+    first, second = stage.ask("first"), stage.ask("second")
+    stage.hear("text", "", first, session_status="cancelled")
+    stage.hear("text", "Two.", second, session_status="ended")
+    stage.hear("text", "One.", first, session_status="ended")
+    for number, text in ((second, "Two."), (first, "One.")):
+        stage.hear("text_segment", text, number, session_status="ended")
+        stage.audio(stage.sentence)
+        stage.hear("segment_complete", "completed", stage.sentence)
+    assert [end.response_id for end in stage.ends] == ["second", "first"]
+
+
+def test_the_nodes_forget_a_session_when_it_is_over() -> None:
+    """Not when the next one begins, whose first question that might come after."""
+    stage = Stage()
+    stage.answering.reset()
+    stage.answering.begin("one")
+    assert stage.count("control") == stage.count("reset") == 1
+    answered(stage, "One.")
+    stage.answering.end()
+    control = stage.last("control")
+    assert (control.text, control.metadata) == ("reset", {"session_id": "one"})
+    told = stage.count("control")
+    stage.answering.begin("two")
+    stage.ask("r")
+    assert stage.count("control") == told
+    stage.answering.end()
+    stage.answering.begin("three")
+    stage.answering.cancel("r")
+    cancels = [m for m in stage.sent if (m.port, m.text) == ("control", "cancel")]
+    assert [each.metadata["session_id"] for each in cancels] == ["two"]
+    assert stage.count("reset") == 1
+
+
+@define
+class Segmenter:
+    """Gives sentences, one at a time. What it is sent on each port comes in order, and the
+    ports in any."""
+
+    stage: Stage = field(factory=Stage)
+    taken: dict[str, int] = field(factory=dict)
+    buffer: str = ""
+    queue: list[tuple[str, int]] = field(factory=list)
+    busy: bool = False
+
+    def take(self, port: str) -> bool:
+        """Take the next message on a port, if there is one."""
+        sent = [message for message in self.stage.sent if message.port == port]
+        taken = self.taken.get(port, 0)
+        if taken == len(sent):
+            return False
+        self.taken[port] = taken + 1
+        self._hear(sent[taken])
+        return True
+
+    def _hear(self, message: Message) -> None:
+        match message.port:
+            case "reset":
+                self.queue.clear()
+                self.buffer, self.busy = "", False
+            case "spoken":
+                self.busy = False
+            case "draft":
+                number = message.number
+                assert number is not None
+                self.buffer += message.text
+                *whole, self.buffer = self.buffer.split("|")
+                self.queue += [(f"{sentence}|", number) for sentence in whole]
+                if message.status == "ended" and self.buffer:
+                    self.queue.append((self.buffer, number))
+                    self.buffer = ""
+            case "sentence":
+                self.stage.audio(message.number)
+                self.stage.hear("segment_complete", "completed", message.number)
+        if self.queue and not self.busy:
+            self.busy = True
+            sentence, number = self.queue.pop(0)
+            self.stage.hear("text_segment", sentence, number)
+
+
+PORTS = st.sampled_from(["draft", "reset", "spoken", "sentence"])
+TURNS = st.tuples(
+    st.text("ab|", min_size=1, max_size=6), st.booleans(), st.lists(PORTS, max_size=12)
+)
+
+
+@given(st.lists(TURNS, min_size=1, max_size=5))
+def test_nothing_of_a_cancelled_answer_gets_into_the_next(
+    turns: list[tuple[str, bool, list[str]]],
+) -> None:
+    """Nor does its end take the beginning of that away, in whatever order the segmenter meets
+    what it is sent."""
+    nodes = Segmenter()
+    stage = nodes.stage
+
+    def settle() -> None:
+        while any(nodes.take(port) for port in ("sentence", "spoken", "draft", "reset")):
+            pass
+
+    number = stage.ask("first")
+    stage.hear("text", "first|", number, session_status="ended")
+    settle()
+    expected = {"first": "first|"}
+    for index, (text, cancelled, ports) in enumerate(turns):
+        name = f"{index}"
+        number = stage.ask(name)
+        for letter in text:
+            stage.hear("text", letter, number)
+        if cancelled:
+            for port in ports:
+                nodes.take(port)
+            stage.answering.cancel(name)
+        else:
+            stage.hear("text", "", number, session_status="ended")
+            for port in ports:
+                nodes.take(port)
+            settle()
+            expected[name] = text
+    settle()
+    for name, words in expected.items():
+        said = [e for e in stage.told if isinstance(e, AudioDelta) and e.response_id == name]
+        assert "".join("".join(e.text for e in said).split()) == words
+    stage.wait(SEGMENT_PATIENCE)
+    assert [end.response_id for end in stage.ends] == list(expected)
+
+
 def test_sentences_wait_for_credit() -> None:
     stage = Stage()
     number = stage.ask("r", credit=0.05)
@@ -273,7 +435,7 @@ def test_sentences_wait_for_credit() -> None:
 
 def test_nothing_understood_is_nothing_to_answer() -> None:
     stage = Stage()
-    stage.answering.respond("r", ResponseRequest(()), "session", 0.0)
+    stage.answering.respond("r", ResponseRequest(()), 0.0)
     assert stage.ends == [ResponseFinished("r")]
     assert not stage.sent
 

@@ -12,6 +12,7 @@ from attrs import define, field
 
 from trio_bridge.dora.hub.listening import SEGMENT_PATIENCE, TRANSCRIPT_PATIENCE, Listening
 from trio_bridge.dora.hub.messages import BLOCK, Message, read_message
+from trio_bridge.dora.hub.pacing import Pacing
 from trio_bridge.dora.node_io import Batch, Notice
 from trio_bridge.messages import BackendEvent, Failure, SpeechStarted, SpeechStopped, Transcript
 
@@ -23,7 +24,7 @@ class Stage:
     listening: Listening = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.listening = Listening(count(1), self.sent.append, self.told.append)
+        self.listening = Listening(count(1), Pacing(), self.sent.append, self.told.append)
 
     def hear(self, port: str, now: float = 0.0, **metadata: int) -> None:
         self.listening.receive(Message(port, metadata=metadata), now)
@@ -51,7 +52,7 @@ class Stage:
 def test_a_question_of_several_segments_is_one_utterance() -> None:
     """Its parts stand in the order in which they were said."""
     stage = Stage()
-    stage.listening.audio(np.zeros(16_000, np.float32))
+    stage.listening.audio(np.zeros(16_000, np.float32), 0.0)
     stage.hear("speech_started")
     first = stage.segment()
     stage.hear("speech_ended")
@@ -76,10 +77,25 @@ def test_what_is_not_understood_is_waited_for_only_so_long() -> None:
     stage.hear("speech_started")
     stage.segment()
     stage.hear("question_ended", 1.0)
-    stage.listening.tick(1.0 + TRANSCRIPT_PATIENCE - 0.1)
-    assert not stage.finals
     stage.listening.tick(1.0 + TRANSCRIPT_PATIENCE)
+    assert not stage.finals
+    stage.listening.tick(1.1 + TRANSCRIPT_PATIENCE)
     assert [t.text for t in stage.finals] == [""]
+
+
+def test_a_recogniser_is_given_the_time_that_it_takes_to_say_what_it_has() -> None:
+    """One that is as slow as speech is slow, and not deaf."""
+    stage = Stage()
+    stage.listening.configure(None)
+    for item in ("first", "second"):
+        stage.listening.audio(np.zeros(160_000, np.float32), 0.0)
+        stage.listening.commit(item, 0.0)
+    stage.listening.tick(10 + TRANSCRIPT_PATIENCE - 0.1)
+    assert not stage.finals
+    stage.listening.tick(10 + TRANSCRIPT_PATIENCE)
+    assert [t.item_id for t in stage.finals] == ["first"]
+    stage.listening.tick(20 + TRANSCRIPT_PATIENCE)
+    assert [t.item_id for t in stage.finals] == ["first", "second"]
 
 
 def test_a_segment_may_come_after_the_end_of_its_question() -> None:
@@ -140,7 +156,7 @@ def test_a_commit_is_one_segment() -> None:
     stage = Stage()
     stage.listening.configure(None)
     for value in (0.25, 0.5):
-        stage.listening.audio(np.full(700, value, np.float32))
+        stage.listening.audio(np.full(700, value, np.float32), 0.0)
     assert not stage.sent
     stage.listening.commit("item", 0.0)
     (segment,) = stage.sent
@@ -156,17 +172,23 @@ def test_a_commit_is_one_segment() -> None:
 
 
 def test_audio_leaves_in_blocks() -> None:
+    """However it comes: of a long message a monitor makes all speech, or all silence."""
     stage = Stage()
     for _ in range(4):
-        stage.listening.audio(np.zeros(320, np.float32))
+        stage.listening.audio(np.zeros(320, np.float32), 0.0)
     assert [len(m.samples) for m in stage.sent if m.samples is not None] == [640, 640]
-    assert all(len(m.samples) >= BLOCK for m in stage.sent if m.samples is not None)
+    second = np.arange(16_000, dtype=np.float32)
+    stage.sent.clear()
+    stage.listening.audio(second, 0.0)
+    blocks = [m.samples for m in stage.sent if m.samples is not None]
+    assert all(BLOCK <= len(block) < 2 * BLOCK for block in blocks)
+    assert np.concatenate(blocks).tolist() == second.tolist()
 
 
 def test_nothing_of_a_session_is_left_to_the_next() -> None:
     """What the monitor still hears of the old one is no turn of the new one's."""
     stage = Stage()
-    stage.listening.audio(np.ones(640, np.float32))
+    stage.listening.audio(np.ones(640, np.float32), 0.0)
     stage.hear("speech_started")
     waiting = stage.segment()
     stage.hear("question_ended")

@@ -99,8 +99,8 @@ async def test_those_ahead_count_as_served(
     async with open_house(sessions=3, warm=warm, max_instances=most) as house:
         await house.come("a")
         left = 3 * most - 1
-        assert house.pool.refusal(ahead=left - 1) is None
-        assert house.pool.refusal(ahead=left) is not None
+        assert house.pool.refusal(ahead={(): left - 1}) is None
+        assert house.pool.refusal(ahead={(): left}) is not None
         for number in range(left):
             await house.come(f"b{number}")
         await trio.sleep(2 * START)
@@ -313,6 +313,32 @@ async def test_while_the_host_is_away_sessions_wait(autojump_clock: MockClock) -
         await trio.sleep(START + 0.1)
         assert "b" in house.served
         assert house.pool.healthy
+
+
+async def test_who_waits_in_vain_is_told_what_is_wrong(autojump_clock: MockClock) -> None:
+    """With what carries the dataflows, before all else; with the dataflow, but not what was
+    wrong with one that runs again."""
+    async with open_house(sessions=1, max_instances=1, wait_timeout=10) as house:
+        house.machine.failure = "there is no dora daemon"
+        await house.machine.changing.acquire()
+        house.pool.instances[0].fail()
+        await house.come("a")
+        await trio.sleep(10.1)
+        at, refusal = house.refused["a"]
+        assert (at - house.came["a"], str(refusal)) == (10, "there is no dora daemon")
+        house.machine.failure = None
+        house.machine.failing = 4
+        house.machine.changing.release()
+        await house.come("b")
+        await trio.sleep(10.1)
+        assert str(house.refused["b"][1]) == "the dataflow does not start: node 'x' failed"
+        await trio.sleep(30)
+        assert house.pool.healthy
+        house.pool.instances[0].fail()
+        await trio.sleep(10)
+        await house.come("c")
+        await house.come("d")
+        assert str(house.refused["d"][1]) == "all places are taken"
 
 
 async def test_a_host_that_runs_and_cannot_is_not_asked_at_once(

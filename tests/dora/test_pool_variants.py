@@ -56,7 +56,8 @@ async def test_one_that_is_full_makes_no_room(autojump_clock: MockClock) -> None
         await house.come("b", DE)
         at, refusal = house.refused["b"]
         assert at == house.came["b"]
-        assert (str(refusal), refusal.retry_after) == ("all places are taken", RETRY_AFTER)
+        words = "all places are taken: 1 of 1 instances serve others than language=de"
+        assert (str(refusal), refusal.retry_after) == (words, RETRY_AFTER)
 
 
 async def test_where_nobody_waits_nothing_is_hoped_for(autojump_clock: MockClock) -> None:
@@ -64,9 +65,25 @@ async def test_where_nobody_waits_nothing_is_hoped_for(autojump_clock: MockClock
     async with open_house(default=EN, max_instances=1, wait_timeout=0) as house:
         await house.come("a", EN)
         refusal = house.pool.refusal(DE)
-        assert str(refusal) == "all places are taken"
+        assert str(refusal).startswith("all places are taken: 1 of 1 ")
         await house.come("b", EN)
         assert house.waited("b") == 0
+
+
+async def test_those_ahead_with_other_values_take_room(autojump_clock: MockClock) -> None:
+    """Also of values that nobody has used yet; not where they have places, nor for those who
+    have one themselves."""
+    async with open_house(default=EN, sessions=2, max_instances=2) as house:
+        await house.come("a", EN)
+        refusal = house.pool.refusal(DE, {EN: 1, FR: 2})
+        assert (
+            str(refusal)
+            == "all places are taken: 1 of 2 instances serve others than language=de"
+        )
+        assert house.pool.refusal(DE, {EN: 1, DE: 1}) is None
+        assert house.pool.refusal(DE, {EN: 2}) is not None
+        assert house.pool.refusal(EN, {FR: 2}) is None
+        assert house.pool.refusal(FR, {FR: 2}) is not None
 
 
 async def test_no_session_is_ended_for_another(autojump_clock: MockClock) -> None:
@@ -79,7 +96,8 @@ async def test_no_session_is_ended_for_another(autojump_clock: MockClock) -> Non
         await trio.sleep(100)
         at, refusal = house.refused["b"]
         assert at - house.came["b"] == 10
-        assert str(refusal) == "no place came free in 10 s"
+        words = "no place came free in 10 s: 1 of 1 instances serve others than language=de"
+        assert str(refusal) == words
         assert "a" in house.scopes
         assert [i.choice for i in house.pool.instances] == [EN]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_bridge.dora.pulse import PATIENCE, answers
+from trio_bridge.dora import pulse
+from trio_bridge.dora.pulse import A_NODE, PATIENCE, answers
 
 
 async def test_one_that_hangs_up_in_its_turn_answers() -> None:
@@ -17,6 +19,26 @@ async def test_one_that_hangs_up_in_its_turn_answers() -> None:
         port = listeners[0].socket.getsockname()[1]
         assert await answers(port)
         nursery.cancel_scope.cancel()
+
+
+async def test_one_that_only_takes_the_question_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes connections is not who has to answer. One that cannot read the question
+    hangs up."""
+    monkeypatch.setattr(pulse, "PATIENCE", 0.5)
+    asked: list[bytes] = []
+
+    async def take(stream: trio.SocketStream) -> None:
+        asked.append(b"".join([part async for part in stream]))
+        if len(asked) == 1:
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, take, 0)
+        port = listeners[0].socket.getsockname()[1]
+        assert not await answers(port, A_NODE)
+        assert await answers(port, A_NODE)
+        nursery.cancel_scope.cancel()
+    assert asked == [A_NODE, A_NODE]
 
 
 async def test_one_that_has_ended_does_not_hang() -> None:

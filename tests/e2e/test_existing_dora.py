@@ -17,6 +17,8 @@ from tests.support.dora import OwnDora, free_port, own_dora
 from tests.support.resources import health, is_warm
 from tests.support.server import RunningServer, running_server
 
+from trio_bridge.dora.pulse import A_NODE
+
 pytestmark = pytest.mark.e2e
 
 
@@ -30,7 +32,11 @@ def bridge(
     dora: OwnDora, name: str, dataflow: str = "echo"
 ) -> AbstractAsyncContextManager[RunningServer]:
     arguments = ("--coordinator", f"localhost:{dora.coordinator_port}", "--dataflow", dataflow)
-    env = {"TRIO_BRIDGE_DORA_DAEMON_PORT": f"{dora.daemon_port}", "TMPDIR": str(dora.directory)}
+    env = {
+        "TRIO_BRIDGE_DORA_DAEMON_PORT": f"{dora.daemon_port}",
+        "TRIO_BRIDGE_DORA_WAIT_TIMEOUT": "1",
+        "TMPDIR": str(dora.directory),
+    }
     return running_server(dora.directory / f"{name}.log", *arguments, env=env)
 
 
@@ -70,6 +76,20 @@ async def test_bridges_share_it_and_each_stops_its_own(dora: OwnDora) -> None:
     assert not list(dora.directory.glob("trio_bridge-dora-*"))
 
 
+async def test_what_a_daemon_is_asked_its_main_loop_answers(dora: OwnDora) -> None:
+    """It knows of all nodes, and says in its own words that there is no such; in the log is
+    nothing of it."""
+    with trio.fail_after(5):
+        async with await trio.open_tcp_stream("127.0.0.1", dora.daemon_port) as stream:
+            await stream.send_all(A_NODE)
+            await stream.send_eof()
+            said = b"".join([part async for part in stream])
+    assert b"no node with ID `trio_bridge-nobody`" in said
+    log = (dora.directory / "out" / "dora-daemon.txt").read_text()
+    assert log
+    assert not any(word in log for word in ("nobody", "listener", "WARN"))
+
+
 async def test_what_a_killed_bridge_leaves_is_stopped_by_the_next(dora: OwnDora) -> None:
     async with bridge(dora, "first") as first, bridge(dora, "second") as second:
         both = await running(dora)
@@ -84,7 +104,7 @@ async def test_what_a_killed_bridge_leaves_is_stopped_by_the_next(dora: OwnDora)
 
 
 async def test_a_broken_instance_is_replaced(dora: OwnDora) -> None:
-    """Where the daemon has gone, that is told."""
+    """Where the daemon has gone, that is told, also to who waits for a place."""
     async with bridge(dora, "first") as server:
         (before,) = await running(dora)
         async with connected(server.ws_url) as client:
@@ -101,6 +121,10 @@ async def test_a_broken_instance_is_replaced(dora: OwnDora) -> None:
             code, reason = await client.wait_closed()
         assert code == 1011
         assert f"there is no dora daemon on 127.0.0.1:{dora.daemon_port}" in reason
+        words = "'no_capacity', 'message': 'there is no dora daemon on 127.0.0.1:"
+        with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match=words)):
+            async with connected(server.ws_url):
+                pass
         runtime = (await trio.to_thread.run_sync(health, server))["runtime"]
         assert runtime["state"] == "unreachable"
 

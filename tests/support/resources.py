@@ -46,7 +46,7 @@ def used_by(pids: Iterable[int]) -> set[str]:
 def command(pid: int) -> str:
     """A process's command line, its words apart by NUL; empty when it has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().strip("\0")
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").strip("\0")
     except OSError:
         return ""
 

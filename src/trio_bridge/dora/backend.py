@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -17,7 +18,7 @@ import structlog
 import trio
 from attrs import evolve, field, frozen
 
-from trio_bridge.backend import BackendSession
+from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
@@ -41,14 +42,15 @@ class DoraBackend:
     a view: what it stands for is in the dataflow's pool, for as long as somebody uses it.
 
     Attributes:
-        capabilities: What the dataflow offers.
+        pool: Its instances.
+        choice: The values that its nodes are started with.
     """
 
     _descriptor: Descriptor = field(eq=False)
-    _pool: Pool[Instance]
+    pool: Pool[Instance]
     _grounds: Grounds = field(eq=False)
     _allowed: Mapping[str, Sequence[str]] = field(eq=False)
-    _choice: Choice
+    choice: Choice
 
     @property
     def capabilities(self) -> Capabilities:
@@ -58,20 +60,20 @@ class DoraBackend:
     @property
     def instances(self) -> tuple[Instance, ...]:
         """The instances that there are, of all variants, the oldest first."""
-        return self._pool.instances
+        return self.pool.instances
 
     @property
     def healthy(self) -> bool:
         """See `Backend.healthy`: whether the dataflow can serve as it is meant to."""
-        return self._pool.healthy
+        return self.pool.healthy
 
     def status(self) -> dict[str, Any]:
         """See `Backend.status`: what carries the dataflow; its pool; every instance, its
         sessions, and what its nodes hold."""
         return {
             "runtime": self._grounds.status(),
-            "pools": [{"dataflow": self._descriptor.name, **self._pool.status()}],
-            "dataflows": [instance.status(state) for instance, state in self._pool.states],
+            "pools": [{"dataflow": self._descriptor.name, **self.pool.status()}],
+            "dataflows": [instance.status(state) for instance, state in self.pool.states],
         }
 
     def chosen(self, wishes: Mapping[str, str]) -> DoraBackend:
@@ -87,22 +89,24 @@ class DoraBackend:
             RuntimeFailed: The runtime died.
         """
         ground = self._grounds.ground
-        filled = self._descriptor.filled(dict(self._choice))
+        filled = self._descriptor.filled(dict(self.choice))
         await validate(filled, ground.directory, ground.validate)
         prepare(ROWS.values())
-        await self._pool.fill()
+        await self.pool.fill()
 
     async def tend(self) -> None:
         """Start, replace and stop instances as needed; runs until cancelled."""
-        await self._pool.tend()
+        await self.pool.tend()
 
-    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
-        """See `Backend.refusal`."""
-        return self._pool.refusal(self._choice, ahead)
+    def refusal(self, ahead: Sequence[Backend] = ()) -> BackendUnavailable | None:
+        """See `Backend.refusal`. Sessions with other values may want the same room."""
+        views = (other for other in ahead if isinstance(other, DoraBackend))
+        here = Counter(each.choice for each in views if each.pool is self.pool)
+        return self.pool.refusal(self.choice, here)
 
     def session(self, session_id: str) -> AbstractAsyncContextManager[BackendSession]:
         """See `Backend.session`."""
-        return self._pool.session(session_id, self._choice)
+        return self.pool.session(session_id, self.choice)
 
 
 @asynccontextmanager

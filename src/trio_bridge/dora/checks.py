@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_bridge.dora.contract import port_of
 from trio_bridge.dora.node_entry import Entry
@@ -50,19 +51,43 @@ def check_bridge(descriptor: Descriptor, problems: list[DataflowError]) -> None:
             wrong(f": its output 'ack' must be an input 'ack-{node}' of the bridge", node)
 
 
-def check_variables(entry: Entry, problems: list[DataflowError]) -> list[str]:
-    """Find misspelt variables of our own nodes; gives those that may be."""
-    where = f"node {entry.id!r}, env"
-    if not entry.starts_bridge:
+def check_variables(
+    entries: Sequence[Entry], shared: Mapping[str, Any], problems: list[DataflowError]
+) -> list[str]:
+    """Find misspelt variables of our own nodes; gives those that may be.
+
+    Args:
+        entries: All nodes.
+        shared: The environment that the dataflow gives to all of them.
+        problems: Where what is wrong is noted.
+    """
+    doubts = _misspelt(shared, shared, entries, "the dataflow's env", None, problems)
+    for entry in entries:
+        where = f"node {entry.id!r}, env"
+        doubts += _misspelt(entry.env, entry.env_of(shared), [entry], where, entry.id, problems)
+    return doubts
+
+
+def _misspelt(
+    env: Mapping[str, Any],
+    beside: Mapping[str, Any],
+    readers: Sequence[Entry],
+    where: str,
+    node: str | None,
+    problems: list[DataflowError],
+) -> list[str]:
+    if not any(entry.starts_bridge for entry in readers):
         # One that Dora starts as a bridge reads all the settings of a server there as well.
-        for name, meant in nobodys(entry.env).items():
-            problems.append(
-                DataflowError(f"{where}: {name} sets nothing ({meant})", node=entry.id)
-            )
-    if not entry.module.startswith(_OUR_NODES):
+        for name, meant in nobodys(env).items():
+            problems.append(DataflowError(f"{where}: {name} sets nothing ({meant})", node=node))
+    if not any(entry.module.startswith(_OUR_NODES) for entry in readers):
         return []
-    said = doubtful({str(name): "" for name in entry.env}).items()
-    return [f"{where}: {name} may be misspelt (did you mean {meant}?)" for name, meant in said]
+    said = doubtful({str(name): "" for name in beside}).items()
+    return [
+        f"{where}: {name} may be misspelt (did you mean {meant}?)"
+        for name, meant in said
+        if name in env
+    ]
 
 
 def check_built(entry: Entry, problems: list[DataflowError]) -> None:

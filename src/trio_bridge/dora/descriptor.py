@@ -25,7 +25,14 @@ from trio_bridge.dora.checks import (
 )
 from trio_bridge.dora.contract import port_of
 from trio_bridge.dora.document import read_document
-from trio_bridge.dora.node_entry import CONTRACT_KEY, PROBE, Entry, known_keys, read_node
+from trio_bridge.dora.node_entry import (
+    CONTRACT_KEY,
+    PROBE,
+    Entry,
+    env_in,
+    known_keys,
+    read_node,
+)
 from trio_bridge.dora.node_keys import check_env
 from trio_bridge.dora.ports import CONTRACTS, NATIVE, Contract
 from trio_bridge.dora.queues import check_queue, complete_queue
@@ -102,7 +109,8 @@ class Descriptor:
     def bridge_env(self) -> Mapping[str, Any]:
         """The environment that the bridge is given here, where Dora starts it."""
         nodes = self._document["nodes"]
-        return next(node.get("env") or {} for node in nodes if node["id"] == self.bridge)
+        own = next(env_in(node) for node in nodes if node["id"] == self.bridge)
+        return {**env_in(self._document), **own}
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -264,7 +272,8 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
         bridge = _find_bridge(entries, path)
     except DataflowError as exc:
         return None, [*problems, exc]
-    contract = _contract(bridge, problems)
+    shared = env_in(document)
+    contract = _contract(bridge, shared, problems)
     links = [link for entry in entries for link in links_of(entry, by_id, problems)]
     nodes = nodes_of_contract(bridge.id, links)
     of_contract = links_among({bridge.id, *nodes}, links)
@@ -277,7 +286,6 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
     if not bridge.starts_bridge:
         for entry in entries:
             check_built(entry, problems)
-    doubts = [word for entry in entries for word in check_variables(entry, problems)]
     full = {**document, "nodes": [entry.document for entry in entries]}
     descriptor = Descriptor(
         name=path.stem,
@@ -289,7 +297,7 @@ def examine(path: Path) -> tuple[Descriptor | None, list[DataflowError]]:
         outputs=bridge.outputs,
         links=of_contract,
         session_values=find_values(full, problems),
-        doubts=tuple(doubts),
+        doubts=tuple(check_variables(entries, shared, problems)),
         document=full,
     )
     for name in descriptor.nodes:
@@ -321,10 +329,12 @@ def _find_bridge(entries: list[Entry], path: Path) -> Entry:
     )
 
 
-def _contract(bridge: Entry, problems: list[DataflowError]) -> Contract:
+def _contract(
+    bridge: Entry, shared: Mapping[str, Any], problems: list[DataflowError]
+) -> Contract:
     """Which contract a dataflow declares; Dora is not told."""
     if bridge.starts_bridge:
-        name = bridge.env.get(Variable.NODE_CONTRACT, NATIVE.name)
+        name = bridge.env_of(shared).get(Variable.NODE_CONTRACT, NATIVE.name)
     else:
         name = bridge.document.pop(CONTRACT_KEY, NATIVE.name)
     contract = CONTRACTS.get(name) if isinstance(name, str) else None

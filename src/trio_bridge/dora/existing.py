@@ -32,7 +32,7 @@ from trio_bridge.dora.leftovers import own_directory, sweep
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
 from trio_bridge.dora.processes import ProcessId, process
-from trio_bridge.dora.pulse import PATIENCE, answers
+from trio_bridge.dora.pulse import A_NODE, PATIENCE, answers
 from trio_bridge.dora.settings import split_address
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
@@ -153,7 +153,7 @@ class ExistingDora:
         )
         await (await _connect("127.0.0.1", self.daemon_port, problem)).aclose()
         # The kernel takes connections also for a process that hangs.
-        if not await answers(self.daemon_port):
+        if not await answers(self.daemon_port, A_NODE):
             raise RuntimeFailed(
                 f"the dora daemon on 127.0.0.1:{self.daemon_port} hangs: "
                 f"no answer in {PATIENCE:g} s"

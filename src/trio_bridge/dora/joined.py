@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from typing import Any, cast
 import trio
 from attrs import define, field
 
-from trio_bridge.backend import BackendSession
+from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.dora.attach import refused, without_backtraces
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
@@ -156,10 +156,10 @@ class JoinedBackend:
         del wishes
         return self
 
-    def refusal(self, ahead: int = 0) -> BackendUnavailable | None:
+    def refusal(self, ahead: Sequence[Backend] = ()) -> BackendUnavailable | None:
         """See `Backend.refusal`."""
         instance = self._instance
-        if instance.takes_sessions and instance.sessions + ahead < instance.capacity:
+        if instance.takes_sessions and instance.sessions + len(ahead) < instance.capacity:
             return None
         words = "all places are taken" if self._instance.warm else "the dataflow has ended"
         return BackendUnavailable(words, retry_after=RETRY_AFTER)

@@ -75,9 +75,18 @@ class Entry:
 
     @property
     def env(self) -> Mapping[str, Any]:
-        """Its environment, as it is written."""
-        env = self.document.get("env")
-        return env if isinstance(env, dict) else {}
+        """What it adds to the environment, as it is written."""
+        return env_in(self.document)
+
+    def env_of(self, shared: Mapping[str, Any]) -> dict[str, Any]:
+        """Its environment in a dataflow that gives one to all: its own has the last word."""
+        return {**shared, **self.env}
+
+
+def env_in(owner: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The environment that a node, or a dataflow, is written to have."""
+    env = owner.get("env")
+    return env if isinstance(env, dict) else {}
 
 
 def read_node(node: Any, index: int, folder: Path, problems: list[DataflowError]) -> Entry:

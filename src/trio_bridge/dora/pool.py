@@ -9,9 +9,10 @@ machine, since each is a second of work that is taken from the audio of the othe
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Generic
+from types import MappingProxyType
+from typing import Any, Final, Generic
 
 import structlog
 import trio
@@ -28,6 +29,8 @@ from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, R
 
 RETRY_AFTER = 5.0
 """Seconds after which a client that found all places taken may try again."""
+
+_NOBODY: Final[Mapping[Choice, int]] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
 
@@ -112,21 +115,40 @@ class Pool(Generic[InstanceT]):
 
     # --- sessions ---------------------------------------------------------------------------
 
-    def refusal(self, choice: Choice = (), ahead: int = 0) -> BackendUnavailable | None:
+    def refusal(
+        self, choice: Choice = (), ahead: Mapping[Choice, int] = _NOBODY
+    ) -> BackendUnavailable | None:
         """Why a session would be refused now, behind those `ahead` of it that have not asked
-        yet; None if it has a place or may yet get one."""
+        yet, so many for each choice; None if it has a place or may yet get one."""
         variant = self._roster.variant(choice)
-        behind = ahead - self._roster.places(variant)
-        if behind < 0:
+        if ahead.get(choice, 0) < self._roster.places(variant):
             return None
         now = trio.current_time()
-        if not self._roster.may_wait(variant, now, behind):
-            return BackendUnavailable("all places are taken", retry_after=RETRY_AFTER)
+        if not self._roster.may_wait(variant, now, ahead):
+            words = f"all places are taken{self._by_others(variant)}"
+            return BackendUnavailable(words, retry_after=RETRY_AFTER)
         until_retry = max(variant.backoff.retry_at, self._host.retry_at) - now
         if until_retry > self._settings.wait_timeout:
             words = self._host.failure or f"the dataflow does not start: {variant.problem}"
             return BackendUnavailable(words, retry_after=until_retry)
         return None
+
+    def _why_in_vain(self, variant: Variant[InstanceT]) -> str:
+        if self._host.failure is not None:
+            return self._host.failure
+        warm = any(member.instance.warm for member in self._roster.members_of(variant))
+        if variant.problem is not None and not warm:
+            return f"the dataflow does not start: {variant.problem}"
+        waited = f"no place came free in {self._settings.wait_timeout:g} s"
+        return f"{waited}{self._by_others(variant)}"
+
+    def _by_others(self, variant: Variant[InstanceT]) -> str:
+        """Words on how many instances other variants have, where they have some."""
+        others = len(self._roster.members) - len(self._roster.members_of(variant))
+        if not others:
+            return ""
+        values = ", ".join(f"{name}={value}" for name, value in variant.choice)
+        return f": {others} of {self.most} instances serve others than {values}"
 
     @asynccontextmanager
     async def session(
@@ -169,10 +191,9 @@ class Pool(Generic[InstanceT]):
                 self._settle()
         if waiter.place is not None:
             return waiter.place
-        waited = self._settings.wait_timeout
         self._roster.missed(variant, trio.current_time())
         raise waiter.refusal or BackendUnavailable(
-            f"no place came free in {waited:g} s", retry_after=RETRY_AFTER
+            self._why_in_vain(variant), retry_after=RETRY_AFTER
         )
 
     def _give_back(self, place: Place[InstanceT]) -> None:

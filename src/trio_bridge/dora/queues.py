@@ -24,9 +24,8 @@ def complete_queue(link: Link, entry: dict[str, Any], problems: list[DataflowErr
 
 def check_queue(link: Link, entry: Mapping[str, Any], problems: list[DataflowError]) -> None:
     """Find an input without the queue that it needs, where nobody can give it one."""
-    if (entry.get("queue_size") or 0) >= QUEUE_SIZE and (
-        str(entry.get("queue_policy")).lower() == QUEUE_POLICY
-    ):
+    size, policy = entry.get("queue_size", 0), entry.get("queue_policy")
+    if size >= QUEUE_SIZE and policy == QUEUE_POLICY:
         return
     words = (
         f"node {link.node!r}, input {link.input_id!r} ({port_of(link.output)} of "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Generic
 
@@ -95,23 +95,35 @@ class Roster(Generic[InstanceT]):
         each = self._settings.sessions
         return sum(each - member.instance.sessions for member in self._ready(variant))
 
-    def may_wait(self, variant: Variant[InstanceT], now: float, also: int = 0) -> bool:
-        """Whether one more place may come than there are sessions that wait for one, and
-        `also` so many that will wait: all places that are free will be taken then.
+    def may_wait(
+        self, variant: Variant[InstanceT], now: float, ahead: Mapping[Choice, int]
+    ) -> bool:
+        """Whether one more place may come than there are sessions that wait for one, or will:
+        those `ahead`, so many for each choice, take the places that are free before.
 
         What others use or wait for is theirs, but for those whose instances do not start, and
         for one instance that may be set aside."""
         each = self._settings.sessions
         held = sum(m.used or (m.ready and m.variant is variant) for m in self.members)
+        coming = [self.variant(choice) for choice in ahead if choice not in self._variants]
         awaited = sum(
-            math.ceil(max(len(other.line) - self._kept(other), 0) / each)
-            for other in self._variants.values()
-            if other is not variant and now >= other.backoff.retry_at
+            math.ceil(max(self._in_line(other, ahead) - self._kept(other), 0) / each)
+            for other in (*self._variants.values(), *coming)
+            if other.choice != variant.choice and now >= other.backoff.retry_at
         )
         room = self.most - held - awaited
         if room < 1:
-            room = min(room + sum(self._may_drain(m, variant, now) for m in self.members), 1)
-        return len(variant.line) + also < max(room, 0) * each + self._kept(variant)
+            drainable = [m for m in self.members if self._may_drain(m, variant, now)]
+            room += sum(not self._filled_by(ahead, m.variant) for m in drainable)
+            room = min(room, 1)
+        return self._in_line(variant, ahead) < max(room, 0) * each + self._kept(variant)
+
+    def _in_line(self, variant: Variant[InstanceT], ahead: Mapping[Choice, int]) -> int:
+        without_place = ahead.get(variant.choice, 0) - self.places(variant)
+        return len(variant.line) + max(without_place, 0)
+
+    def _filled_by(self, ahead: Mapping[Choice, int], variant: Variant[InstanceT]) -> bool:
+        return 0 < self.places(variant) <= ahead.get(variant.choice, 0)
 
     def _kept(self, variant: Variant[InstanceT]) -> int:
         """How many places it has again when those others have given up for whom its instances

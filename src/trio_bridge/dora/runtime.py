@@ -35,7 +35,7 @@ from trio_bridge.dora.leftovers import (
 from trio_bridge.dora.lifetime import Child
 from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.node_processes import ChildProcesses
-from trio_bridge.dora.pulse import INTERVAL, PATIENCE, answers
+from trio_bridge.dora.pulse import A_NODE, INTERVAL, NOTHING, PATIENCE, answers
 from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
 
@@ -132,7 +132,7 @@ class Runtime:
 
     async def answering(self) -> None:
         """See `Ground.answering`: whether the daemon does."""
-        await self._check(self._daemon, self.daemon_port)
+        await self._check(self._daemon, self.daemon_port, A_NODE)
         if self._failure is not None:
             await trio.sleep_forever()
 
@@ -140,12 +140,12 @@ class Runtime:
         """Notice when coordinator or daemon dies, or hangs; ends then."""
         async with trio.open_nursery() as nursery:
             children = (
-                (self._coordinator, self._coordinator_port),
-                (self._daemon, self.daemon_port),
+                (self._coordinator, self._coordinator_port, NOTHING),
+                (self._daemon, self.daemon_port, A_NODE),
             )
-            for child, port in children:
+            for child, port, question in children:
                 nursery.start_soon(self._watch, child)
-                nursery.start_soon(self._keep_asking, child, port)
+                nursery.start_soon(self._keep_asking, child, port, question)
             await self._failed.wait()
             nursery.cancel_scope.cancel()
 
@@ -154,13 +154,13 @@ class Runtime:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._fail(f"the dora {child.name} has died ({how})")
 
-    async def _keep_asking(self, child: Child, port: int) -> None:
+    async def _keep_asking(self, child: Child, port: int, question: bytes) -> None:
         while True:
             await trio.sleep(INTERVAL)
-            await self._check(child, port)
+            await self._check(child, port, question)
 
-    async def _check(self, child: Child, port: int) -> None:
-        if not await answers(port):
+    async def _check(self, child: Child, port: int, question: bytes) -> None:
+        if not await answers(port, question):
             self._fail(f"the dora {child.name} hangs: no answer in {PATIENCE:g} s")
             # It would not hear that it is to end, and commands wait for it.
             child.kill()

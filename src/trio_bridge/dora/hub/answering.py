@@ -10,6 +10,11 @@ response ends when its text is over and each of its sentences is: spoken, skippe
 long enough. Audio alone ends nothing; nor does the voice's word that a sentence is spoken end
 it before its audio is here. Dora carries large messages by another way than small ones, so that
 the word may come first, by a third of a second where all cores are busy.
+
+Nor is what the bridge says on one port ordered against what it says on another. A cancel may
+meet the question after the one that it was for, which is then asked again. What the segmenter
+still has of a cancelled response is not reset but ended, on the port on which it came there, so
+that it neither gets into the next response nor takes the beginning of that away.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from attrs import define, field
 
+from trio_bridge.dora.hub.answers import Answer, Sentence, continued, question_of, weight
 from trio_bridge.dora.hub.messages import Message
 from trio_bridge.messages import (
     AudioDelta,
@@ -53,45 +59,6 @@ for a voice that speaks in pieces: of any other the one piece is all."""
 OVER = frozenset({"ended", "cancelled", "error"})
 """What `session_status` says with the last piece of an answer."""
 
-_IDEOGRAPHIC = "\u2e80"
-"""From here on come the scripts of East Asia and their punctuation."""
-
-
-@define(eq=False)
-class _Answer:
-    response_id: str
-    number: int
-    speaks: bool
-    deadline: float = math.inf
-    begun: bool = False
-    text_over: bool = False
-    cancelled: bool = False
-    status: str = ""
-    written: int = 0
-    """Characters given to the segmenter; blanks do not count, since it trims."""
-    segmented: int = 0
-    all_segmented: bool = False
-    sentences: deque[str] = field(factory=deque)
-    said: str = ""
-    """The sentence that came last."""
-    spoken: float = 0.0
-    open_until: float = -math.inf
-    """Until then audio of its last sentence may still be on its way."""
-    credit: float = 0.0
-    failure: Failure | None = None
-
-
-@define(eq=False)
-class _Sentence:
-    number: int
-    answer: _Answer
-    text: str
-    deadline: float
-    pieces: int = 0
-    """Messages of audio that have come."""
-    completed: bool = False
-    """The voice says so; its audio may still be on its way."""
-
 
 @define
 class Answering:
@@ -108,48 +75,58 @@ class Answering:
     _voice: bool
     _send: Callable[[Message], None]
     _tell: Callable[[BackendEvent], None]
-    _answers: dict[str, _Answer] = field(factory=dict, init=False)
-    _asked: deque[_Answer] = field(factory=deque, init=False)
+    _answers: dict[str, Answer] = field(factory=dict, init=False)
+    _asked: deque[Answer] = field(factory=deque, init=False)
     """Whose text is not over, in the order of asking; the language node takes one at a time.
     Cancelled ones stay until it is through with them."""
-    _speaking: deque[_Sentence] = field(factory=deque, init=False)
+    _speaking: deque[Sentence] = field(factory=deque, init=False)
     """What the voice was given and is not through with, in order."""
-    _spoken_of: dict[int, _Sentence] = field(factory=dict, init=False)
+    _spoken_of: dict[int, Sentence] = field(factory=dict, init=False)
     """Sentences that are over, of responses that are not, by number."""
     _in_pieces: bool = field(default=False, init=False)
     """The voice has given a sentence in more than one message."""
     _skipped: bool = field(default=False, init=False)
+    _texts_numbered: bool = field(default=False, init=False)
+    _segments_numbered: bool = field(default=False, init=False)
+    """Language node, segmenter: whether they pass numbers on, so that what they say can be told
+    apart."""
+    _session_id: str = field(default="", init=False)
 
-    def begin(self) -> None:
-        """A session begins; the nodes forget the one before."""
-        self._control("reset")
+    def reset(self) -> None:
+        """Have the nodes forget what was before. Done while nobody is there: when a session
+        begins it might come after its first question."""
+        self._control("reset", self._session_id)
         self._reset_segmenter()
 
+    def begin(self, session_id: str) -> None:
+        """A session begins."""
+        self._session_id = session_id
+
     def end(self) -> None:
-        """The session is over: nothing more is told of its responses."""
+        """The session is over: nothing more is told of its responses; the nodes forget it."""
         for response_id in list(self._answers):
             self.cancel(response_id)
+        self._control("reset", self._session_id)
+        if not self._segments_numbered:
+            self._reset_segmenter()
 
     # --- from the session -------------------------------------------------------------------
 
-    def respond(
-        self, response_id: str, request: ResponseRequest, session_id: str, now: float
-    ) -> None:
+    def respond(self, response_id: str, request: ResponseRequest, now: float) -> None:
         """Ask for a response. The language node keeps the conversation itself: it is given what
         was said since its last answer."""
-        question = _question(request)
+        question = question_of(request)
         if not question:
             # Nothing was understood, so there is nothing to answer.
             self._tell(ResponseFinished(response_id))
             return
         speaks = self._voice and request.output_modality == "audio"
-        answer = _Answer(response_id, next(self._numbers), speaks)
+        answer = Answer(response_id, self._session_id, next(self._numbers), question, speaks)
         self._answers[response_id] = answer
         self._asked.append(answer)
         if self._asked[0] is answer:
             answer.deadline = now + FIRST_TEXT_PATIENCE
-        metadata = {"session_id": session_id, "role": "user", "question_id": answer.number}
-        self._send(Message("question", question, metadata=metadata))
+        self._ask(answer)
 
     def cancel(self, response_id: str) -> None:
         """Stop a response; nothing more is told of it."""
@@ -157,12 +134,14 @@ class Answering:
         if answer is None:
             return
         answer.cancelled = True
-        answer.sentences.clear()
         self._forget_spoken(answer)
         if self._asked and self._asked[0] is answer:
-            self._control("cancel")
-        if not any(other.speaks for other in self._answers.values()):
+            self._cancel_text(answer)
+        if self._segments_numbered:
+            self._rid_segmenter_of(answer)
+        elif not any(other.speaks for other in self._answers.values()):
             self._reset_segmenter()
+        answer.sentences.clear()
 
     def credit(self, response_id: str, seconds: float, now: float) -> None:
         """So much of a response may be spoken."""
@@ -210,9 +189,12 @@ class Answering:
     # --- text -------------------------------------------------------------------------------
 
     def _text(self, message: Message, now: float) -> None:
+        self._texts_numbered = self._texts_numbered or message.number is not None
+        if message.number is None and self._texts_numbered and message.status == "cancelled":
+            return  # beside the end of what was cancelled, and perhaps after it
         if not self._asked:
             return
-        answer: _Answer | None = self._asked[0]
+        answer: Answer | None = self._asked[0]
         if message.number is not None:
             answer = next((a for a in self._asked if a.number == message.number), None)
         elif message.status == "started" and self._asked[0].begun and len(self._asked) > 1:
@@ -228,43 +210,63 @@ class Answering:
         answer.begun = True
         answer.deadline = now + TEXT_PATIENCE
         over = message.status in OVER
+        answer.said_something = answer.said_something or bool(message.text)
+        if message.status == "cancelled" and self._was_met(answer):
+            self._ask_again(answer, now)
+            return
         if message.text and not answer.cancelled:
             if answer.speaks:
                 self._write(answer, message.text, "ended" if over else "ongoing")
             else:
                 self._tell(TextDelta(answer.response_id, message.text))
         if over:
-            self._text_over(answer, message.status, now, flushed=bool(message.text))
+            self._text_over(answer, message.status, now)
 
-    def _write(self, answer: _Answer, text: str, status: str) -> None:
-        answer.written += _weight(text)
+    def _was_met(self, answer: Answer) -> bool:
+        """Whether it was cancelled by what was meant for another response."""
+        return not (answer.cancelled or answer.said_something or answer.asked_again)
+
+    def _ask_again(self, answer: Answer, now: float) -> None:
+        answer.asked_again, answer.begun = True, False
+        answer.deadline = math.inf
+        self._asked.remove(answer)
+        self._asked.append(answer)
+        self._ask(answer)
+        self._follow(now)
+
+    def _write(self, answer: Answer, text: str, status: str) -> None:
+        answer.written += weight(text)
+        answer.flushed = status == "ended"
         metadata = {"question_id": answer.number, "session_status": status}
         self._send(Message("draft", text, metadata=metadata))
 
-    def _text_over(
-        self, answer: _Answer, status: str, now: float, *, flushed: bool = False
-    ) -> None:
+    def _text_over(self, answer: Answer, status: str, now: float) -> None:
         self._asked.remove(answer)
         answer.text_over, answer.status = True, status
         answer.deadline = math.inf
         if self._asked:
-            following = self._asked[0]
-            following.deadline = now + FIRST_TEXT_PATIENCE
-            if following.cancelled:
-                self._control("cancel")
+            self._follow(now)
         if answer.cancelled:
             return
         if not answer.begun:
             answer.failure = Failure("language_node_silent", "the language node did not answer")
-        elif answer.speaks and not flushed:
+        elif answer.speaks and not answer.flushed:
             self._write(answer, "", "ended")
         self._await_segments(answer, now)
         self._advance(answer, now)
+
+    def _follow(self, now: float) -> None:
+        """The language node is at the next question."""
+        following = self._asked[0]
+        following.deadline = now + FIRST_TEXT_PATIENCE
+        if following.cancelled:
+            self._cancel_text(following)
 
     # --- sentences --------------------------------------------------------------------------
 
     def _segment(self, message: Message, now: float) -> None:
         number = message.number
+        self._segments_numbered = self._segments_numbered or number is not None
         answer = next(
             (a for a in self._answers.values() if a.speaks and number in {None, a.number}), None
         )
@@ -272,11 +274,11 @@ class Answering:
             # Of a response that is over. The segmenter waits until it has been spoken.
             self._tell_spoken("skipped")
             return
-        answer.segmented += _weight(message.text)
+        answer.segmented += weight(message.text)
         if message.status == "ended":
             answer.all_segmented = True
         if message.text.strip():
-            answer.sentences.append(_continued(answer.said, message.text))
+            answer.sentences.append(continued(answer.said, message.text))
             answer.said = message.text
         else:
             self._tell_spoken("skipped")
@@ -284,7 +286,16 @@ class Answering:
         self._speak_next(now)
         self._advance(answer, now)
 
-    def _await_segments(self, answer: _Answer, now: float) -> None:
+    def _rid_segmenter_of(self, answer: Answer) -> None:
+        """Have it give away what it has of a response that was cancelled. Its sentences are
+        known by their number, and go no further."""
+        spoken = (each for each in self._speaking if each.answer is answer)
+        for _ in (*answer.sentences, *spoken):
+            self._tell_spoken("skipped")
+        if answer.written and not answer.flushed:
+            self._write(answer, "", "ended")
+
+    def _await_segments(self, answer: Answer, now: float) -> None:
         busy = answer.sentences or any(s.answer is answer for s in self._speaking)
         if answer.text_over:
             answer.deadline = math.inf if busy else now + SEGMENT_PATIENCE
@@ -297,13 +308,13 @@ class Answering:
         for answer in self._answers.values():
             if answer.sentences and answer.spoken < answer.credit:
                 text = answer.sentences.popleft()
-                sentence = _Sentence(next(self._numbers), answer, text, now + SPEECH_PATIENCE)
+                sentence = Sentence(next(self._numbers), answer, text, now + SPEECH_PATIENCE)
                 self._speaking.append(sentence)
                 metadata = {"question_id": sentence.number, "session_status": "ongoing"}
                 self._send(Message("sentence", text.strip(), metadata=metadata))
                 return
 
-    def _sentence_of(self, message: Message) -> _Sentence | None:
+    def _sentence_of(self, message: Message) -> Sentence | None:
         """Whose audio or end it is; without a number, that of the oldest that lacks it."""
         number, end = message.number, message.port == "segment_complete"
         if number is not None:
@@ -332,11 +343,11 @@ class Answering:
             else:
                 self._advance(answer, now)
 
-    def _await_pieces(self, answer: _Answer, now: float) -> None:
+    def _await_pieces(self, answer: Answer, now: float) -> None:
         if self._in_pieces:
             answer.open_until = now + PIECE_PATIENCE
 
-    def _tell_speech(self, sentence: _Sentence, message: Message) -> None:
+    def _tell_speech(self, sentence: Sentence, message: Message) -> None:
         answer = sentence.answer
         assert message.samples is not None  # noqa: S101  its caller has looked
         answer.spoken += len(message.samples) / message.sample_rate
@@ -370,7 +381,7 @@ class Answering:
             self._await_pieces(sentence.answer, now)
         self._sentence_over(sentence, now)
 
-    def _sentence_over(self, sentence: _Sentence, now: float) -> None:
+    def _sentence_over(self, sentence: Sentence, now: float) -> None:
         self._speaking.remove(sentence)
         answer = sentence.answer
         if not answer.cancelled:
@@ -386,7 +397,7 @@ class Answering:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def _advance(self, answer: _Answer, now: float) -> None:
+    def _advance(self, answer: Answer, now: float) -> None:
         """End a response that has nothing to wait for."""
         if answer.cancelled or not answer.text_over:
             return
@@ -414,14 +425,26 @@ class Answering:
             finished = ResponseFinished(answer.response_id)
         self._tell(finished)
 
-    def _forget_spoken(self, answer: _Answer) -> None:
+    def _forget_spoken(self, answer: Answer) -> None:
         over = self._spoken_of.items()
         self._spoken_of = {n: sentence for n, sentence in over if sentence.answer is not answer}
 
     # --- words to the nodes -----------------------------------------------------------------
 
-    def _control(self, command: str) -> None:
-        self._send(Message("control", command))
+    def _ask(self, answer: Answer) -> None:
+        metadata = {
+            "session_id": answer.session_id,
+            "role": "user",
+            "question_id": answer.number,
+        }
+        self._send(Message("question", answer.question, metadata=metadata))
+
+    def _cancel_text(self, answer: Answer) -> None:
+        self._control("cancel", answer.session_id, question_id=answer.number)
+
+    def _control(self, command: str, session_id: str, **metadata: int) -> None:
+        # The language node has a memory for each session, and cancels what is asked in one.
+        self._send(Message("control", command, metadata={"session_id": session_id, **metadata}))
 
     def _reset_segmenter(self) -> None:
         if self._voice:
@@ -429,27 +452,3 @@ class Answering:
 
     def _tell_spoken(self, how: str) -> None:
         self._send(Message("spoken", how))
-
-
-def _weight(text: str) -> int:
-    return sum(not character.isspace() for character in text)
-
-
-def _continued(before: str, text: str) -> str:
-    """A sentence as it stands behind another: the segmenter trims, and Chinese and Japanese
-    have no blanks between sentences."""
-    if not before or before[-1].isspace() or text[0].isspace():
-        return text
-    return text if before[-1] >= _IDEOGRAPHIC or text[0] >= _IDEOGRAPHIC else f" {text}"
-
-
-def _question(request: ResponseRequest) -> str:
-    """What was said since the last answer."""
-    parts: list[str] = []
-    for item in reversed(request.items):
-        if item.get("role") == "assistant":
-            break
-        if item.get("type") == "message":
-            said = (p.get("text") or p.get("transcript") or "" for p in item["content"])
-            parts.append(" ".join(words for words in said if words))
-    return "\n".join(part for part in reversed(parts) if part.strip())

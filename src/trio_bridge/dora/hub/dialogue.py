@@ -21,10 +21,6 @@ from trio_bridge.dora.hub.session import HubConversation, HubLink
 from trio_bridge.dora.liveness import Fault
 from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Ping
 
-UNANSWERED_LIMIT = 1000
-"""Messages of audio that the monitor may leave unanswered: 32 s. At 4,000 Dora would block the
-bridge, interpreter lock in hand."""
-
 HEARTBEAT = "speech_probability"
 """The input on which the monitor answers every message of audio."""
 
@@ -37,7 +33,6 @@ class HubDialogue(Dialogue[HubLink]):
 
     _conversation: HubConversation = field(init=False)
     _stirred: trio.Event = field(factory=trio.Event, init=False)
-    _unanswered: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -65,7 +60,7 @@ class HubDialogue(Dialogue[HubLink]):
         """See `Dialogue.take`."""
         descriptor = self.deployment.descriptor
         if batch.input_id == HEARTBEAT:
-            self._unanswered = 0
+            self._conversation.answered(trio.current_time())
             self.reach.reached(descriptor.bridge, HEARTBEAT)
         for message in batch.rows:
             self._hear(message, descriptor.feeder(batch.input_id))
@@ -79,16 +74,15 @@ class HubDialogue(Dialogue[HubLink]):
     def watch(self, nursery: trio.Nursery) -> None:
         """See `Dialogue.watch`."""
         self.deployment.find_processes()
+        self._conversation.answering.reset()
         nursery.start_soon(self._keep_time)
 
     def _sent(self, output: str) -> None:
-        if output != "audio" or not self.condition.warm:
+        if output != "audio":
             return
-        self._unanswered += 1
-        if self._unanswered > UNANSWERED_LIMIT:
-            words = f"has left {self._unanswered} messages of audio unanswered"
-            node = self.deployment.descriptor.feeder(HEARTBEAT)
-            self.condition.give_up(Fault(node, words))
+        problem = self._conversation.pacing.sent(trio.current_time())
+        if problem is not None and self.condition.warm:
+            self.condition.give_up(Fault(self.deployment.descriptor.feeder(HEARTBEAT), problem))
 
     def _hear(self, message: Message, node: str) -> None:
         if message.port == "log":

@@ -18,6 +18,7 @@ from attrs import define, field
 
 from trio_bridge.dora.contract import SAMPLE_RATE, Float32
 from trio_bridge.dora.hub.messages import BLOCK, Message, microphone
+from trio_bridge.dora.hub.pacing import Pacing
 from trio_bridge.messages import (
     BackendEvent,
     Failure,
@@ -35,8 +36,12 @@ outputs of a node against each other: segments are large and go another way than
 there is one, a third of a second slower where all cores are busy."""
 
 TRANSCRIPT_PATIENCE = 5.0
-"""Seconds to wait for transcripts of a question that has ended. Whatever is not there then was
-not understood."""
+"""Seconds to wait for transcripts of a question that has ended, beyond the time that it takes
+to say all that the recogniser still has. Whatever is not there then was not understood."""
+
+UNHEARD = 20.0
+"""Seconds of audio that a push-to-talk session may have committed without a transcript of it,
+before it has to wait."""
 
 HEARD_LIMIT = 60 * SAMPLE_RATE
 """Samples that are kept for a commit: recognisers of the hub take no more at a time."""
@@ -54,7 +59,8 @@ class _Utterance:
     item_id: str | None = None
     question: int | None = None
     """The monitor's number for it; not all monitors give one from the start."""
-    segments: list[int] = field(factory=list)
+    segments: dict[int, float] = field(factory=dict)
+    """Number → seconds, in the order in which they were said."""
     pauses: int = 0
     """How often the monitor said that speech has ended. There is a segment for each, and may be
     more: not all monitors say so."""
@@ -76,6 +82,11 @@ class _Utterance:
         return bool(self.segments) and len(self.texts) == len(self.segments)
 
     @property
+    def unheard(self) -> float:
+        """Seconds of its segments that have no transcript yet."""
+        return sum(each for number, each in self.segments.items() if number not in self.texts)
+
+    @property
     def text(self) -> str:
         parts = (self.texts.get(number, "").strip() for number in self.segments)
         return " ".join(part for part in parts if part)
@@ -87,11 +98,13 @@ class Listening:
 
     Args:
         numbers: Numbers for segments, never the same twice on an instance.
+        pacing: How fast audio goes to the monitor.
         send: Takes messages to the nodes.
         tell: Takes events to the session.
     """
 
     _numbers: Iterator[int]
+    _pacing: Pacing
     _send: Callable[[Message], None]
     _tell: Callable[[BackendEvent], None]
     _detecting: bool = field(default=True, init=False)
@@ -106,6 +119,7 @@ class Listening:
         """A session begins; its audio clock is at 0."""
         self._clock = 0
         self._detecting = True
+        self._pacing.begin()
 
     def end(self) -> None:
         """The session is over: nothing of it is left to the next."""
@@ -116,33 +130,48 @@ class Listening:
 
     # --- from the session -------------------------------------------------------------------
 
+    @property
+    def room_at(self) -> float:
+        """From when on it takes more from the session, if nothing happens until then. What is
+        not looked at for speech is only kept, so that a push-to-talk session waits for its
+        transcripts alone."""
+        if self._detecting:
+            return self._pacing.room_at()
+        return math.inf if self._unheard >= UNHEARD else -math.inf
+
     def configure(self, turn_detection: dict[str, Any] | None) -> None:
         """Look for speech, or leave the turns to the client."""
         self._detecting = turn_detection is not None
         if not self._detecting and self._speaking is not None:
             self._drop(self._speaking)
 
-    def audio(self, samples: Float32) -> None:
-        """Take input audio."""
+    def audio(self, samples: Float32, now: float) -> None:
+        """Take input audio. It leaves in messages that are short, as from a microphone: of a
+        long one a monitor makes all speech, or all silence."""
         self._clock += len(samples)
         self._heard.append(samples)
         self._kept += len(samples)
         while self._kept > HEARD_LIMIT:
             self._kept -= len(self._heard.popleft())
-        if self._detecting:
-            self._block.append(samples)
-            if sum(len(part) for part in self._block) >= BLOCK:
-                self._send(microphone(np.concatenate(self._block)))
-                self._block.clear()
+        if not self._detecting:
+            return
+        self._pacing.said(len(samples) / SAMPLE_RATE, now)
+        self._block.append(samples)
+        if sum(len(part) for part in self._block) >= BLOCK:
+            rest = np.concatenate(self._block)
+            self._block.clear()
+            while len(rest) >= 2 * BLOCK:
+                self._send(microphone(rest[:BLOCK]))
+                rest = rest[BLOCK:]
+            self._send(microphone(rest))
 
     def commit(self, item_id: str, now: float) -> None:
         """The client ends its turn: what was heard goes to the recogniser as one segment."""
         heard = np.concatenate([*self._heard, np.zeros(0, np.float32)])
         self.clear()
-        utterance = _Utterance(f"hub-{next(self._numbers)}", item_id)
-        utterance.deadline = now + TRANSCRIPT_PATIENCE
+        utterance = _Utterance(f"hub-{next(self._numbers)}", item_id, deadline=now)
         self._open.append(utterance)
-        self._recognise(utterance, heard, SAMPLE_RATE)
+        self._recognise(utterance, heard, SAMPLE_RATE, now)
 
     def clear(self) -> None:
         """The client takes back what it has said and not committed."""
@@ -162,7 +191,7 @@ class Listening:
                 if self._speaking is not None:
                     self._speaking.pauses += 1
             case "audio_segment":
-                self._segment(message)
+                self._segment(message, now)
             case "question_ended":
                 self._ended(now)
             case "transcription":
@@ -187,14 +216,14 @@ class Listening:
             started = max(0, self._clock_ms - PADDING_MS)
             self._tell(SpeechStarted(self._speaking.name, started))
 
-    def _segment(self, message: Message) -> None:
+    def _segment(self, message: Message, now: float) -> None:
         # The next question may have begun before the last segment of this one is here.
         number = message.number
         named = (u for u in self._open if number is not None and u.question == number)
         others = (u for u in reversed(self._open) if u.item_id is None)
         utterance = next(named, None) or self._speaking or next(others, None)
         if utterance is not None and message.samples is not None:
-            self._recognise(utterance, message.samples, message.sample_rate)
+            self._recognise(utterance, message.samples, message.sample_rate, now)
 
     def _ended(self, now: float) -> None:
         utterance, self._speaking = self._speaking, None
@@ -203,17 +232,26 @@ class Listening:
         self._forget_heard()
         self._tell(SpeechStopped(utterance.name, self._clock_ms))
         waiting = bool(utterance.segments) and not utterance.recognised
-        utterance.deadline = now + (TRANSCRIPT_PATIENCE if waiting else SEGMENT_PATIENCE)
+        utterance.deadline = self._understood_by(now) if waiting else now + SEGMENT_PATIENCE
         if utterance.complete:
             self._finish(utterance)
 
-    def _recognise(self, utterance: _Utterance, samples: Float32, sample_rate: int) -> None:
+    def _recognise(
+        self, utterance: _Utterance, samples: Float32, sample_rate: int, now: float
+    ) -> None:
         number = next(self._numbers)
-        utterance.segments.append(number)
+        utterance.segments[number] = len(samples) / sample_rate
         if utterance.stopped:
-            utterance.deadline += TRANSCRIPT_PATIENCE
+            utterance.deadline = self._understood_by(now)
         metadata = {"question_id": number, "sample_rate": sample_rate}
         self._send(Message("segment", samples=samples, metadata=metadata))
+
+    @property
+    def _unheard(self) -> float:
+        return sum(utterance.unheard for utterance in self._open)
+
+    def _understood_by(self, now: float) -> float:
+        return now + TRANSCRIPT_PATIENCE + self._unheard
 
     def _transcript(self, message: Message) -> None:
         number = message.number

@@ -11,6 +11,7 @@ from attrs import define, field
 from trio_bridge.dora.hub.answering import Answering
 from trio_bridge.dora.hub.listening import Listening
 from trio_bridge.dora.hub.messages import Message
+from trio_bridge.dora.hub.pacing import Pacing
 from trio_bridge.dora.link import EventLine
 from trio_bridge.dora.translate import check_rate
 from trio_bridge.messages import (
@@ -43,11 +44,13 @@ class HubConversation:
     _send: Callable[[Message], None]
     listening: Listening = field(init=False)
     answering: Answering = field(init=False)
+    pacing: Pacing = field(factory=Pacing, init=False)
     tell: Callable[[BackendEvent], None] | None = field(default=None, init=False)
+    _moved: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         voice = "sentence" in self._ports
-        self.listening = Listening(self._numbers, self._send_known, self._tell)
+        self.listening = Listening(self._numbers, self.pacing, self._send_known, self._tell)
         self.answering = Answering(self._numbers, voice, self._send_known, self._tell)
 
     @property
@@ -64,11 +67,35 @@ class HubConversation:
         """Give up waiting for what is due."""
         self.listening.tick(now)
         self.answering.tick(now)
+        self._move()
 
     def receive(self, message: Message, now: float) -> None:
         """Take a message from a node."""
         self.listening.receive(message, now)
         self.answering.receive(message, now)
+        self._move()
+
+    # --- how fast audio may come ------------------------------------------------------------
+
+    def answered(self, now: float) -> None:
+        """The monitor has answered a message of audio."""
+        self.pacing.answered(now)
+        self._move()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the session may send more to be heard."""
+        return self.listening.room_at <= trio.current_time()
+
+    async def room(self) -> None:
+        """Wait until it may. There is no checkpoint between that and the return."""
+        while not self.has_room:
+            with trio.move_on_at(self.listening.room_at):
+                await self._moved.wait()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
 
     def _send_known(self, message: Message) -> None:
         if message.port in self._ports:
@@ -96,7 +123,16 @@ class HubLink(EventLine):
         """See `EventLine.open`."""
         self._conversation.tell = self._deliver
         self._conversation.listening.begin()
-        self._conversation.answering.begin()
+        self._conversation.answering.begin(self.session_id)
+
+    @property
+    def has_room(self) -> bool:
+        """See `BackendSession.has_room`."""
+        return self._conversation.has_room
+
+    async def room(self) -> None:
+        """See `BackendSession.room`."""
+        await self._conversation.room()
 
     def send(self, command: Command) -> None:
         """See `BackendSession.send`."""
@@ -106,7 +142,7 @@ class HubLink(EventLine):
         match command:
             case InputAudio(samples, sample_rate):
                 check_rate(sample_rate)
-                listening.audio(np.asarray(samples, np.float32))
+                listening.audio(np.asarray(samples, np.float32), now)
             case Configure(turn_detection):
                 listening.configure(turn_detection)
             case Commit(item_id):
@@ -114,7 +150,7 @@ class HubLink(EventLine):
             case Clear():
                 listening.clear()
             case Respond(response_id, request) if conversation.responds:
-                answering.respond(response_id, request, self.session_id, now)
+                answering.respond(response_id, request, now)
             case Respond(response_id):
                 self._unsupported(response_id)
             case Cancel(response_id):
