@@ -35,8 +35,8 @@ from tests.support.server import children_of, is_running
 
 import trio_bridge
 from trio_bridge.dora.backend import open_dora_backend
+from trio_bridge.dora.runtimes.supervision import open_supervisor
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.supervision import open_supervisor
 from trio_bridge.settings import ServerSettings, Settings
 
 MARK = "places: "

@@ -16,14 +16,14 @@ from typing import Any
 
 import trio
 
-from trio_bridge.dora.descriptor import (
+from trio_bridge.dora.descriptors.descriptor import (
     Descriptor,
     check_servable,
     examine,
     find_dataflow,
 )
+from trio_bridge.dora.descriptors.validation import validate_alone
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.validation import validate_alone
 from trio_bridge.dora.variants import allowed_for
 from trio_bridge.errors import BridgeError, DataflowError, RuntimeFailed, SettingsError
 from trio_bridge.settings import ServerSettings, Settings

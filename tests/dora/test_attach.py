@@ -9,7 +9,7 @@ import pytest
 import trio
 from attrs import frozen
 
-from trio_bridge.dora.attach import wait_attached
+from trio_bridge.dora.runtimes.attach import wait_attached
 
 
 @frozen

@@ -18,8 +18,8 @@ from tests.support.quickest import quickest
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backend import DoraBackend, open_dora_backend, open_dora_backends
-from trio_bridge.dora.native import NativeDialogue
-from trio_bridge.dora.processes import ProcessId, children_of
+from trio_bridge.dora.instances.native import NativeDialogue
+from trio_bridge.dora.runtimes.processes import ProcessId, children_of
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import BackendBroken, BackendUnavailable, DataflowError
 from trio_bridge.messages import (
@@ -357,8 +357,8 @@ async def test_round_trip() -> None:
 BRIDGE = """
 import trio
 from trio_bridge.dora.backend import open_dora_backend
-from trio_bridge.dora.runtime import Runtime
-from trio_bridge.dora.native import NativeDialogue
+from trio_bridge.dora.runtimes.runtime import Runtime
+from trio_bridge.dora.instances.native import NativeDialogue
 from trio_bridge.dora.settings import DoraSettings
 
 async def main():

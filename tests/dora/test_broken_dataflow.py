@@ -13,12 +13,12 @@ import trio
 from tests.support.resources import all_segments, segments_of
 
 from trio_bridge.dora.backend import open_dora_backend
-from trio_bridge.dora.descriptor import find_dataflow, read_descriptor
-from trio_bridge.dora.instance import Instance
-from trio_bridge.dora.lifetime import wait_ended
+from trio_bridge.dora.descriptors.descriptor import find_dataflow, read_descriptor
+from trio_bridge.dora.instances.instance import Instance
+from trio_bridge.dora.runtimes.lifetime import wait_ended
+from trio_bridge.dora.runtimes.supervision import open_supervisor
+from trio_bridge.dora.runtimes.teardown import KILL_INTERVAL
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.supervision import open_supervisor
-from trio_bridge.dora.teardown import KILL_INTERVAL
 
 pytestmark = pytest.mark.e2e
 

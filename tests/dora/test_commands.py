@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_bridge.dora import commands as module
-from trio_bridge.dora.commands import Commands
-from trio_bridge.dora.existing import ExistingDora
-from trio_bridge.dora.processes import ProcessId
+from trio_bridge.dora.runtimes import commands as module
+from trio_bridge.dora.runtimes.commands import Commands
+from trio_bridge.dora.runtimes.existing import ExistingDora
+from trio_bridge.dora.runtimes.processes import ProcessId
 from trio_bridge.errors import RuntimeFailed
 
 
@@ -68,8 +68,8 @@ async def test_a_shared_dora_outlives_what_its_program_does(
     async def leave_none() -> None:
         ended.append(True)
 
-    monkeypatch.setattr("trio_bridge.dora.existing.leave_none", leave_none)
-    monkeypatch.setattr("trio_bridge.dora.existing.RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr("trio_bridge.dora.runtimes.existing.leave_none", leave_none)
+    monkeypatch.setattr("trio_bridge.dora.runtimes.existing.RETRY_INTERVAL", 0.01)
     for commands in (absent(tmp_path), program(tmp_path, "echo nonsense; exit 0")):
         dora = ExistingDora(tmp_path, 1, "x", ProcessId(1, 1), commands, ("127.0.0.1", 1))
         dora._unstopped.add("x")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trio_bridge.dora.condition import MOST_LOST, Condition
-from trio_bridge.dora.liveness import Fault
+from trio_bridge.dora.instances.condition import MOST_LOST, Condition
+from trio_bridge.dora.instances.liveness import Fault
 
 
 async def test_the_first_fault_counts() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_bridge.dora.conduct import (
+from trio_bridge.dora.instances.conduct import (
     BAD_AT_ONCE,
     BAD_PER_SECOND,
     WEIGHT_AT_ONCE,

@@ -10,9 +10,9 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
-from trio_bridge.dora.deployment import Deployment
-from trio_bridge.dora.descriptor import Descriptor
-from trio_bridge.dora.ground import Ground
+from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.instances.deployment import Deployment
+from trio_bridge.dora.runtimes.ground import Ground
 
 
 @define

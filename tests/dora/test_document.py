@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_bridge.dora.document import MOST_LEVELS, MOST_VALUES, read_document
+from trio_bridge.dora.descriptors.document import MOST_LEVELS, MOST_VALUES, read_document
 from trio_bridge.errors import DataflowError
 
 TENFOLD = "\n".join(

@@ -10,10 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_bridge.dora import pulse
-from trio_bridge.dora.commands import Commands, StopResult
-from trio_bridge.dora.existing import CLOSE_TIMEOUT, ExistingDora, open_existing
-from trio_bridge.dora.processes import ProcessId, process
+from trio_bridge.dora.runtimes import pulse
+from trio_bridge.dora.runtimes.commands import Commands, StopResult
+from trio_bridge.dora.runtimes.existing import CLOSE_TIMEOUT, ExistingDora, open_existing
+from trio_bridge.dora.runtimes.processes import ProcessId, process
 from trio_bridge.dora.settings import DoraSettings, split_address
 from trio_bridge.errors import RuntimeFailed
 
@@ -146,7 +146,7 @@ async def test_the_end_waits_only_so_long(
             await trio.sleep(9)
             return StopResult(False, None)
 
-    monkeypatch.setattr("trio_bridge.dora.existing.leave_none", leave_none)
+    monkeypatch.setattr("trio_bridge.dora.runtimes.existing.leave_none", leave_none)
     commands = cast("Commands", Slow())
     own = ProcessId(1, 1)
     dora = ExistingDora(Path("/"), 1, "trio_bridge-a-b", own, commands, ("127.0.0.1", 1))

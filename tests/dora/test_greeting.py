@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MemoryReceiveStream, MockClock, memory_stream_pair
 
-from trio_bridge.dora.greeting import greet
+from trio_bridge.dora.runtimes.greeting import greet
 from trio_bridge.errors import RuntimeFailed
 
 LENGTH = 8

@@ -11,11 +11,11 @@ import pytest
 import trio
 from attrs import define, field
 
+from trio_bridge.dora.descriptors.ports import HUB
 from trio_bridge.dora.hub.listening import TRANSCRIPT_PATIENCE, UNHEARD
 from trio_bridge.dora.hub.messages import Message
 from trio_bridge.dora.hub.pacing import MOST_UNDER_WAY, QUIET, UNANSWERED_LIMIT
 from trio_bridge.dora.hub.session import HubConversation, HubLink
-from trio_bridge.dora.ports import HUB
 from trio_bridge.messages import Commit, Configure, InputAudio
 
 SECOND = 16_000

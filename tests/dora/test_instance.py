@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 from tests.dora.test_node_config import environment
 
-from trio_bridge.dora.condition import MOST_NOTED
-from trio_bridge.dora.conduct import NOTES_AT_ONCE
 from trio_bridge.dora.contract import Ack
-from trio_bridge.dora.instance import Instance
+from trio_bridge.dora.descriptors.node_config import read_node_config
+from trio_bridge.dora.instances.condition import MOST_NOTED
+from trio_bridge.dora.instances.conduct import NOTES_AT_ONCE
+from trio_bridge.dora.instances.instance import Instance
 from trio_bridge.dora.joined import JoinedDora
-from trio_bridge.dora.node_config import read_node_config
 from trio_bridge.dora.node_io import Batch
 
 

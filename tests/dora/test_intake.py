@@ -9,7 +9,16 @@ from attrs import define, field
 from trio.testing import MockClock
 
 from trio_bridge.dora.contract import SAMPLE_RATE, Listen
-from trio_bridge.dora.intake import FORGOTTEN, LATE, NARROW, PACE, UNHEARD, WIDE, Intake, Pace
+from trio_bridge.dora.instances.intake import (
+    FORGOTTEN,
+    LATE,
+    NARROW,
+    PACE,
+    UNHEARD,
+    WIDE,
+    Intake,
+    Pace,
+)
 
 LINK = ("vad", "listen")
 TICK = 0.005

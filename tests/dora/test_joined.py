@@ -9,7 +9,8 @@ import pytest
 import trio
 from tests.dora.test_node_config import environment
 
-from trio_bridge.dora import attachment, joined
+from trio_bridge.dora import joined
+from trio_bridge.dora.instances import attachment
 from trio_bridge.dora.joined import open_joined_backend
 from trio_bridge.dora.settings import DoraSettings
 

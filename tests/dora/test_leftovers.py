@@ -18,15 +18,15 @@ import trio
 from tests.support.server import children_of as all_children_of
 from tests.support.server import wait_until
 
-from trio_bridge.dora import leftovers
-from trio_bridge.dora.leftovers import (
+from trio_bridge.dora.runtimes import leftovers
+from trio_bridge.dora.runtimes.leftovers import (
     RUNTIME_VARIABLE,
     end_processes,
     own_directory,
     reaped,
     sweep,
 )
-from trio_bridge.dora.processes import ProcessId, children_of, process, started_with
+from trio_bridge.dora.runtimes.processes import ProcessId, children_of, process, started_with
 
 
 @pytest.fixture(autouse=True)

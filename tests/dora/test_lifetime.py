@@ -11,9 +11,9 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
-from trio_bridge.dora import leftovers, lifetime
-from trio_bridge.dora.leftovers import END_TIMEOUT, reaped
-from trio_bridge.dora.lifetime import STOP_TIMEOUT, Child
+from trio_bridge.dora.runtimes import leftovers, lifetime
+from trio_bridge.dora.runtimes.leftovers import END_TIMEOUT, reaped
+from trio_bridge.dora.runtimes.lifetime import STOP_TIMEOUT, Child
 
 
 @define

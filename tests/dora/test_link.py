@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_bridge.dora.contract import Answer, Cancel, Row, Speech, Transcript
-from trio_bridge.dora.link import MOST_MISSING, SessionLink
+from trio_bridge.dora.instances.link import MOST_MISSING, SessionLink
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,

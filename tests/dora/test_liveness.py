@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_bridge.dora.liveness import (
+from trio_bridge.dora.instances.liveness import (
     SILENCE_SECONDS,
     UNACKNOWLEDGED_MESSAGES,
     UNACKNOWLEDGED_SECONDS,

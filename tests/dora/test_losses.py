@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_bridge.dora.losses import Losses
+from trio_bridge.dora.instances.losses import Losses
 
 
 @given(st.integers(0, 5), st.lists(st.booleans(), max_size=50))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trio_bridge.dora.node_config import read_node_config
+from trio_bridge.dora.descriptors.node_config import read_node_config
 from trio_bridge.errors import DataflowError
 
 QUEUE = {"queue_size": 10000, "queue_policy": "backpressure"}

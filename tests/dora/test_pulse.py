@@ -6,8 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_bridge.dora import pulse
-from trio_bridge.dora.pulse import A_NODE, PATIENCE, answers
+from trio_bridge.dora.runtimes import pulse
+from trio_bridge.dora.runtimes.pulse import A_NODE, PATIENCE, answers
 
 
 async def test_one_that_hangs_up_in_its_turn_answers() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trio_bridge.dora.descriptor import find_dataflow, read_descriptor
-from trio_bridge.dora.reach import Reach
+from trio_bridge.dora.descriptors.descriptor import find_dataflow, read_descriptor
+from trio_bridge.dora.instances.reach import Reach
 
 ECHO = read_descriptor(find_dataflow("echo"))
 

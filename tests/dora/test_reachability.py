@@ -17,19 +17,19 @@ from attrs import define, field
 from tests.support.server import wait_until
 from trio.testing import MockClock
 
-from trio_bridge.dora import existing
-from trio_bridge.dora.attach import Outcome, wait_attached
-from trio_bridge.dora.attachment import GuardedNode
-from trio_bridge.dora.commands import Commands
-from trio_bridge.dora.condition import Condition
-from trio_bridge.dora.descriptor import Descriptor
-from trio_bridge.dora.dialogue import Dialogue
-from trio_bridge.dora.existing import ExistingDora
-from trio_bridge.dora.ground import Daemon
-from trio_bridge.dora.liveness import Fault
-from trio_bridge.dora.processes import ProcessId, child_of, process
-from trio_bridge.dora.reachability import LOOK_INTERVAL, Reachability
-from trio_bridge.dora.reception import RUNTIME_GRACE, Reception
+from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.instances.attachment import GuardedNode
+from trio_bridge.dora.instances.condition import Condition
+from trio_bridge.dora.instances.dialogue import Dialogue
+from trio_bridge.dora.instances.liveness import Fault
+from trio_bridge.dora.instances.reception import RUNTIME_GRACE, Reception
+from trio_bridge.dora.runtimes import existing
+from trio_bridge.dora.runtimes.attach import Outcome, wait_attached
+from trio_bridge.dora.runtimes.commands import Commands
+from trio_bridge.dora.runtimes.existing import ExistingDora
+from trio_bridge.dora.runtimes.ground import Daemon
+from trio_bridge.dora.runtimes.processes import ProcessId, child_of, process
+from trio_bridge.dora.runtimes.reachability import LOOK_INTERVAL, Reachability
 from trio_bridge.errors import RuntimeFailed
 
 GONE = "there is no dora coordinator at 127.0.0.1:1; start one"

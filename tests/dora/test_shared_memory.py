@@ -13,8 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from trio_bridge.dora import shared_memory
-from trio_bridge.dora.shared_memory import (
+from trio_bridge.dora.runtimes import shared_memory
+from trio_bridge.dora.runtimes.shared_memory import (
     remove_left_segments,
     remove_own_segments,
     remove_unheld_segments,

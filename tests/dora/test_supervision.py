@@ -12,9 +12,9 @@ import trio
 from attrs import define
 from trio.testing import MockClock
 
-from trio_bridge.dora import supervision
 from trio_bridge.dora.backoff import FIRST, MOST, STEADY
-from trio_bridge.dora.supervision import Supervisor, open_supervisor
+from trio_bridge.dora.runtimes import supervision
+from trio_bridge.dora.runtimes.supervision import Supervisor, open_supervisor
 from trio_bridge.errors import RuntimeFailed
 
 

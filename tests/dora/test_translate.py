@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from trio_bridge.dora import contract
-from trio_bridge.dora.translate import UNLIMITED_SECONDS, to_event, to_row
+from trio_bridge.dora.instances.translate import UNLIMITED_SECONDS, to_event, to_row
 from trio_bridge.messages import (
     AudioDelta,
     Cancel,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_bridge.dora.wiring import Link, links_among, nodes_of_contract
+from trio_bridge.dora.descriptors.wiring import Link, links_among, nodes_of_contract
 
 
 def linked(*ways: str) -> list[Link]:

@@ -16,7 +16,7 @@ from tests.support.dora import OwnDora, free_port, listening, own_dora
 from tests.support.recordings import load
 from tests.support.server import is_running, wait_until
 
-from trio_bridge.dora.processes import children_of
+from trio_bridge.dora.runtimes.processes import children_of
 
 pytestmark = pytest.mark.e2e
 

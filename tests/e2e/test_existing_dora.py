@@ -17,7 +17,7 @@ from tests.support.dora import OwnDora, free_port, own_dora
 from tests.support.resources import health, is_warm
 from tests.support.server import RunningServer, running_server
 
-from trio_bridge.dora.pulse import A_NODE
+from trio_bridge.dora.runtimes.pulse import A_NODE
 
 pytestmark = pytest.mark.e2e
 

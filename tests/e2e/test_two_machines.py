@@ -17,7 +17,7 @@ from tests.support.recordings import load
 from tests.support.resources import health, is_warm
 from tests.support.server import RunningServer, running_server, wait_until
 
-from trio_bridge.dora.lifetime import Child
+from trio_bridge.dora.runtimes.lifetime import Child
 
 pytestmark = pytest.mark.e2e
 

@@ -20,7 +20,7 @@ from trio_bridge.nodes.recognition import POCKETSPHINX_MEMORY
 
 FAKE = """
 import os, signal, sys
-from trio_bridge.dora.parent_death import die_with_parent
+from trio_bridge.dora.runtimes.parent_death import die_with_parent
 from trio_bridge.nodes import asr_worker
 from trio_bridge.nodes.recognition import Heard
 

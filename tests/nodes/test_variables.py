@@ -19,7 +19,10 @@ LIKE_ONE = re.compile(r"(TRIO_BRIDGE_)?(ASR|LLM|TTS|NODE)_[A-Z_]+")
 
 def code() -> Iterator[tuple[str, ast.AST]]:
     """All expressions of what runs as a node."""
-    for path in (*(SOURCE / "nodes").glob("*.py"), SOURCE / "dora" / "node_config.py"):
+    for path in (
+        *(SOURCE / "nodes").glob("*.py"),
+        SOURCE / "dora" / "descriptors" / "node_config.py",
+    ):
         if path.name != "variables.py":
             yield from ((path.name, each) for each in ast.walk(ast.parse(path.read_text())))
 

@@ -14,9 +14,9 @@ from typing import Any
 import trio
 from attrs import define
 
-from trio_bridge.dora.commands import program_path
-from trio_bridge.dora.lifetime import Child
-from trio_bridge.dora.processes import children_of
+from trio_bridge.dora.runtimes.commands import program_path
+from trio_bridge.dora.runtimes.lifetime import Child
+from trio_bridge.dora.runtimes.processes import children_of
 
 
 def free_port() -> int:

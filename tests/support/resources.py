@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from tests.support.server import RunningServer, children_of, resident_mb
-from trio_bridge.dora.shared_memory import SHARED_MEMORY, mapped_segments
+from trio_bridge.dora.runtimes.shared_memory import SHARED_MEMORY, mapped_segments
 
 
 @frozen

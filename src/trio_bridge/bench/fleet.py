@@ -13,8 +13,8 @@ import trio
 from attrs import define, field
 
 from trio_bridge.bench.plan import Plan
-from trio_bridge.dora.lifetime import wait_ended
-from trio_bridge.dora.parent_death import before_exec
+from trio_bridge.dora.runtimes.lifetime import wait_ended
+from trio_bridge.dora.runtimes.parent_death import before_exec
 from trio_bridge.errors import BridgeError
 
 READY = b"listening on "

@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import frozen
 
-from trio_bridge.dora.processes import parent_of, pids, stat_fields
+from trio_bridge.dora.runtimes.processes import parent_of, pids, stat_fields
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20

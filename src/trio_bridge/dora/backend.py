@@ -21,14 +21,14 @@ from attrs import evolve, field, frozen
 from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
-from trio_bridge.dora.descriptor import Descriptor, find_dataflow, read_descriptor
-from trio_bridge.dora.ground import Grounds
-from trio_bridge.dora.instance import Instance
+from trio_bridge.dora.descriptors.descriptor import Descriptor, find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.validation import validate
+from trio_bridge.dora.instances.instance import Instance
 from trio_bridge.dora.pool import Pool
-from trio_bridge.dora.reachability import open_shared
+from trio_bridge.dora.runtimes.ground import Grounds
+from trio_bridge.dora.runtimes.reachability import open_shared
+from trio_bridge.dora.runtimes.supervision import open_supervisor
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.supervision import open_supervisor
-from trio_bridge.dora.validation import validate
 from trio_bridge.dora.variants import Choice, allowed_for, choose
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities

@@ -19,16 +19,16 @@ import trio
 from attrs import define, field
 
 from trio_bridge.backend import Backend, BackendSession
-from trio_bridge.dora.attach import refused, without_backtraces
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
-from trio_bridge.dora.instance import Instance
-from trio_bridge.dora.lifetime import wait_ended
-from trio_bridge.dora.node_config import read_node_config
+from trio_bridge.dora.descriptors.node_config import read_node_config
+from trio_bridge.dora.instances.instance import Instance
 from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
+from trio_bridge.dora.runtimes.attach import refused, without_backtraces
+from trio_bridge.dora.runtimes.lifetime import wait_ended
+from trio_bridge.dora.runtimes.node_processes import NodeProcesses, UnseenProcesses
+from trio_bridge.dora.runtimes.shared_memory import leave_none
 from trio_bridge.dora.settings import DoraSettings
-from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import BackendUnavailable, BridgeError
 from trio_bridge.messages import Capabilities
 

@@ -21,8 +21,8 @@ from attrs import define, field
 from trio_bridge.backend import BackendSession
 from trio_bridge.dora.backoff import STEADY
 from trio_bridge.dora.entries import InstanceT, Member, Place, Variant
-from trio_bridge.dora.ground import Host
 from trio_bridge.dora.roster import Roster
+from trio_bridge.dora.runtimes.ground import Host
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.variants import Choice
 from trio_bridge.errors import BackendUnavailable, BridgeError, DataflowError, RuntimeFailed

@@ -23,7 +23,7 @@ import sys
 import time
 from typing import Any, BinaryIO, Final
 
-from trio_bridge.dora.parent_death import die_with_parent
+from trio_bridge.dora.runtimes.parent_death import die_with_parent
 from trio_bridge.nodes.recognition import Recogniser, open_recogniser
 
 HEADER: Final = struct.Struct("<cI")

@@ -28,7 +28,6 @@ from dora import Node
 
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS, Ack, port_of
-from trio_bridge.dora.lifetime import wait_ended
 from trio_bridge.dora.node_io import (
     Batch,
     DoraNode,
@@ -38,7 +37,8 @@ from trio_bridge.dora.node_io import (
     Ping,
     Stopped,
 )
-from trio_bridge.dora.parent_death import die_with_parent
+from trio_bridge.dora.runtimes.lifetime import wait_ended
+from trio_bridge.dora.runtimes.parent_death import die_with_parent
 from trio_bridge.nodes.gently import gently
 
 __all__ = ["NodeIO", "die_with_parent", "open_node"]

@@ -14,11 +14,11 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.attachment import Attachment
-from trio_bridge.dora.dialogue import Dialogue
 from trio_bridge.dora.hub.messages import HubOutbox, Message, read_message
 from trio_bridge.dora.hub.session import HubConversation, HubLink
-from trio_bridge.dora.liveness import Fault
+from trio_bridge.dora.instances.attachment import Attachment
+from trio_bridge.dora.instances.dialogue import Dialogue
+from trio_bridge.dora.instances.liveness import Fault
 from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Ping
 
 HEARTBEAT = "speech_probability"

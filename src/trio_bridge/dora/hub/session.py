@@ -12,8 +12,8 @@ from trio_bridge.dora.hub.answering import Answering
 from trio_bridge.dora.hub.listening import Listening
 from trio_bridge.dora.hub.messages import Message
 from trio_bridge.dora.hub.pacing import Pacing
-from trio_bridge.dora.link import EventLine
-from trio_bridge.dora.translate import check_rate
+from trio_bridge.dora.instances.link import EventLine
+from trio_bridge.dora.instances.translate import check_rate
 from trio_bridge.messages import (
     BackendEvent,
     Cancel,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from trio_bridge.dora.contract import port_of
-from trio_bridge.dora.node_entry import QUEUE_POLICY, QUEUE_SIZE
-from trio_bridge.dora.wiring import Link
+from trio_bridge.dora.descriptors.node_entry import QUEUE_POLICY, QUEUE_SIZE
+from trio_bridge.dora.descriptors.wiring import Link
 from trio_bridge.errors import DataflowError
 
 

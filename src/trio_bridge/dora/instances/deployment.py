@@ -8,12 +8,12 @@ from pathlib import Path
 import structlog
 from attrs import define, field
 
-from trio_bridge.dora.descriptor import Descriptor
-from trio_bridge.dora.ground import Ground
-from trio_bridge.dora.liveness import Fault
+from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.instances.liveness import Fault
 from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.shared_memory import remove_left_segments
-from trio_bridge.dora.teardown import kill_one_by_one
+from trio_bridge.dora.runtimes.ground import Ground
+from trio_bridge.dora.runtimes.shared_memory import remove_left_segments
+from trio_bridge.dora.runtimes.teardown import kill_one_by_one
 from trio_bridge.errors import BridgeError, DataflowError, RuntimeFailed
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
-from trio_bridge.dora.existing import ExistingDora, open_existing
+from trio_bridge.dora.runtimes.existing import ExistingDora, open_existing
 from trio_bridge.errors import RuntimeFailed
 
 LOOK_INTERVAL = 5.0

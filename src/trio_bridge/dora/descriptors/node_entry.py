@@ -13,8 +13,14 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from trio_bridge.dora.commands import program_path
-from trio_bridge.dora.node_keys import NODE_KEYS, check_env, check_values, is_number, is_whole
+from trio_bridge.dora.descriptors.node_keys import (
+    NODE_KEYS,
+    check_env,
+    check_values,
+    is_number,
+    is_whole,
+)
+from trio_bridge.dora.runtimes.commands import program_path
 from trio_bridge.errors import DataflowError
 
 QUEUE_SIZE = 10_000

@@ -10,9 +10,9 @@ from attrs import define, field
 
 from trio_bridge.dora.contract import Answer, Listen, Row, Speech, Transcript
 from trio_bridge.dora.contract import Cancel as CancelRow
-from trio_bridge.dora.intake import Intake, Pace
-from trio_bridge.dora.node_entry import QUEUE_SIZE
-from trio_bridge.dora.translate import to_event, to_row
+from trio_bridge.dora.descriptors.node_entry import QUEUE_SIZE
+from trio_bridge.dora.instances.intake import Intake, Pace
+from trio_bridge.dora.instances.translate import to_event, to_row
 from trio_bridge.errors import BackendBroken
 from trio_bridge.headroom import Headroom
 from trio_bridge.messages import (

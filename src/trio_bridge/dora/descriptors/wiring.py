@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from trio_bridge.dora.node_entry import Entry, hint
+from trio_bridge.dora.descriptors.node_entry import Entry, hint
 from trio_bridge.errors import DataflowError
 
 

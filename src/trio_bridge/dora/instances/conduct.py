@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from trio_bridge.dora.liveness import Fault
+from trio_bridge.dora.instances.liveness import Fault
 
 WEIGHT_PER_SECOND = 500.0
 """What a node may send all the time, in small messages (see `weight_of`). Each costs 0.2 ms of

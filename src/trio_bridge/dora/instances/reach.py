@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.descriptor import Descriptor
+from trio_bridge.dora.descriptors.descriptor import Descriptor
 
 
 @define(eq=False)

@@ -8,9 +8,9 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.conduct import Conduct
-from trio_bridge.dora.liveness import Fault
-from trio_bridge.dora.node_entry import QUEUE_SIZE
+from trio_bridge.dora.descriptors.node_entry import QUEUE_SIZE
+from trio_bridge.dora.instances.conduct import Conduct
+from trio_bridge.dora.instances.liveness import Fault
 from trio_bridge.messages import Failure
 
 MOST_LOST = QUEUE_SIZE

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 from attrs import define
 
-from trio_bridge.dora.parent_death import before_exec
+from trio_bridge.dora.runtimes.parent_death import before_exec
 
 GENTLY = ("nice", "-n", "15") if shutil.which("nice") else ()
 """The `dora` program is an interpreter that loads 100 MB, 0.2 s of work. One that starts or

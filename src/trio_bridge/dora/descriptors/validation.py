@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from trio_bridge.dora.commands import Commands, find_program, inherited_environment
-from trio_bridge.dora.descriptor import Descriptor
+from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.runtimes.commands import Commands, find_program, inherited_environment
 from trio_bridge.errors import DataflowError
 
 _PLACE = re.compile(r"nodes\[(?P<index>\d+)\](?:\.(?P<key>[^:\s]+))?(?=: )")

@@ -19,22 +19,22 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.attach import attach, wait_attached
-from trio_bridge.dora.commands import (
+from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.runtimes.attach import attach, wait_attached
+from trio_bridge.dora.runtimes.commands import (
     Commands,
     find_program,
     inherited_environment,
     program_path,
     read_log,
 )
-from trio_bridge.dora.greeting import greet
-from trio_bridge.dora.leftovers import own_directory, sweep
-from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.node_processes import NodeProcesses, UnseenProcesses
-from trio_bridge.dora.processes import ProcessId, process
-from trio_bridge.dora.pulse import A_NODE, PATIENCE, answers
+from trio_bridge.dora.runtimes.greeting import greet
+from trio_bridge.dora.runtimes.leftovers import own_directory, sweep
+from trio_bridge.dora.runtimes.node_processes import NodeProcesses, UnseenProcesses
+from trio_bridge.dora.runtimes.processes import ProcessId, process
+from trio_bridge.dora.runtimes.pulse import A_NODE, PATIENCE, answers
+from trio_bridge.dora.runtimes.shared_memory import leave_none
 from trio_bridge.dora.settings import split_address
-from trio_bridge.dora.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
 
 CONNECT_TIMEOUT = 3.0

@@ -8,11 +8,11 @@ import structlog
 import trio
 from attrs import define
 
-from trio_bridge.dora.attachment import GuardedNode
-from trio_bridge.dora.condition import Condition
-from trio_bridge.dora.descriptor import Descriptor
-from trio_bridge.dora.dialogue import Dialogue
-from trio_bridge.dora.liveness import Fault
+from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.instances.attachment import GuardedNode
+from trio_bridge.dora.instances.condition import Condition
+from trio_bridge.dora.instances.dialogue import Dialogue
+from trio_bridge.dora.instances.liveness import Fault
 from trio_bridge.dora.node_io import Batch, Inbox, Notice, Ping, Stopped
 
 RUNTIME_GRACE = 0.5

@@ -12,12 +12,17 @@ from typing import Any
 
 import yaml
 
-from trio_bridge.dora.checks import check_bridge
-from trio_bridge.dora.descriptor import Descriptor
-from trio_bridge.dora.node_entry import Entry
-from trio_bridge.dora.ports import CONTRACTS, NATIVE
-from trio_bridge.dora.queues import check_queue
-from trio_bridge.dora.wiring import entry_of, links_among, links_of, nodes_of_contract
+from trio_bridge.dora.descriptors.checks import check_bridge
+from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.descriptors.node_entry import Entry
+from trio_bridge.dora.descriptors.ports import CONTRACTS, NATIVE
+from trio_bridge.dora.descriptors.queues import check_queue
+from trio_bridge.dora.descriptors.wiring import (
+    entry_of,
+    links_among,
+    links_of,
+    nodes_of_contract,
+)
 from trio_bridge.errors import DataflowError
 from trio_bridge.nodes.variables import Variable
 

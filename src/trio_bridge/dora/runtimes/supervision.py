@@ -16,7 +16,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.dora.backoff import STEADY, Backoff
-from trio_bridge.dora.runtime import Runtime, open_runtime
+from trio_bridge.dora.runtimes.runtime import Runtime, open_runtime
 from trio_bridge.errors import RuntimeFailed
 
 log = structlog.get_logger(__name__)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.attachment import Attachment
 from trio_bridge.dora.contract import Ack, port_of
-from trio_bridge.dora.dialogue import Dialogue
-from trio_bridge.dora.intake import Intake
-from trio_bridge.dora.link import SessionLink
-from trio_bridge.dora.liveness import Fault, Liveness
-from trio_bridge.dora.losses import Losses
+from trio_bridge.dora.instances.attachment import Attachment
+from trio_bridge.dora.instances.dialogue import Dialogue
+from trio_bridge.dora.instances.intake import Intake
+from trio_bridge.dora.instances.link import SessionLink
+from trio_bridge.dora.instances.liveness import Fault, Liveness
+from trio_bridge.dora.instances.losses import Losses
 from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Outbox, Ping
 
 LATE = 0.5

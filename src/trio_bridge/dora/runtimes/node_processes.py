@@ -9,7 +9,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from trio_bridge.dora.processes import ProcessId, child_of, children_of
+from trio_bridge.dora.runtimes.processes import ProcessId, child_of, children_of
 
 _NODE_ID = re.compile(r"^node_id: (\S+)$", re.MULTILINE)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import trio
 
-from trio_bridge.dora.commands import inherited_environment
-from trio_bridge.dora.ground import Daemon
-from trio_bridge.dora.lifetime import GENTLY
 from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.runtimes.commands import inherited_environment
+from trio_bridge.dora.runtimes.ground import Daemon
+from trio_bridge.dora.runtimes.lifetime import GENTLY
 from trio_bridge.errors import DataflowError
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_bridge.dora.contract import port_of
-from trio_bridge.dora.node_entry import Entry
+from trio_bridge.dora.descriptors.node_entry import Entry
 from trio_bridge.errors import DataflowError
 from trio_bridge.nodes.variables import doubtful, nobodys
 
 if TYPE_CHECKING:
-    from trio_bridge.dora.descriptor import Descriptor
+    from trio_bridge.dora.descriptors.descriptor import Descriptor
 
 _OUR_NODES: Final = "trio_bridge.nodes."
 

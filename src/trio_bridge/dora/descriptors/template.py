@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from trio_bridge.dora.node_entry import hint
+from trio_bridge.dora.descriptors.node_entry import hint
 from trio_bridge.dora.settings import SESSION_VALUES
 from trio_bridge.errors import DataflowError
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import trio
 
-from trio_bridge.dora.lifetime import wait_ended
-from trio_bridge.dora.node_processes import NodeProcesses
+from trio_bridge.dora.runtimes.lifetime import wait_ended
+from trio_bridge.dora.runtimes.node_processes import NodeProcesses
 
 KILL_INTERVAL = 0.04
 """Seconds between the end of one node and the killing of the next."""

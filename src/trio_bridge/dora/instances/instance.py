@@ -14,18 +14,18 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.attachment import GuardedNode
-from trio_bridge.dora.condition import Condition
-from trio_bridge.dora.deployment import Deployment
-from trio_bridge.dora.descriptor import Descriptor
-from trio_bridge.dora.dialogue import Dialogue
-from trio_bridge.dora.ground import Ground
+from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.descriptors.ports import ContractName
 from trio_bridge.dora.hub.dialogue import HubDialogue
-from trio_bridge.dora.link import EventLine
-from trio_bridge.dora.liveness import Fault
-from trio_bridge.dora.native import NativeDialogue
-from trio_bridge.dora.ports import ContractName
-from trio_bridge.dora.reception import Reception
+from trio_bridge.dora.instances.attachment import GuardedNode
+from trio_bridge.dora.instances.condition import Condition
+from trio_bridge.dora.instances.deployment import Deployment
+from trio_bridge.dora.instances.dialogue import Dialogue
+from trio_bridge.dora.instances.link import EventLine
+from trio_bridge.dora.instances.liveness import Fault
+from trio_bridge.dora.instances.native import NativeDialogue
+from trio_bridge.dora.instances.reception import Reception
+from trio_bridge.dora.runtimes.ground import Ground
 from trio_bridge.errors import BackendUnavailable, BridgeError
 
 STOP_TIMEOUT = 5.0

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import trio
 
 from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.node_processes import NodeProcesses
+from trio_bridge.dora.runtimes.node_processes import NodeProcesses
 
 
 class Daemon(Protocol):

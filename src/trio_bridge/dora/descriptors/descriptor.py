@@ -17,15 +17,15 @@ from typing import Any
 import yaml
 from attrs import evolve, frozen
 
-from trio_bridge.dora.checks import (
+from trio_bridge.dora.contract import port_of
+from trio_bridge.dora.descriptors.checks import (
     check_bridge,
     check_built,
     check_kind,
     check_variables,
 )
-from trio_bridge.dora.contract import port_of
-from trio_bridge.dora.document import read_document
-from trio_bridge.dora.node_entry import (
+from trio_bridge.dora.descriptors.document import read_document
+from trio_bridge.dora.descriptors.node_entry import (
     CONTRACT_KEY,
     PROBE,
     Entry,
@@ -33,11 +33,17 @@ from trio_bridge.dora.node_entry import (
     known_keys,
     read_node,
 )
-from trio_bridge.dora.node_keys import check_env
-from trio_bridge.dora.ports import CONTRACTS, NATIVE, Contract
-from trio_bridge.dora.queues import check_queue, complete_queue
-from trio_bridge.dora.template import Values, fill, find_values
-from trio_bridge.dora.wiring import Link, entry_of, links_among, links_of, nodes_of_contract
+from trio_bridge.dora.descriptors.node_keys import check_env
+from trio_bridge.dora.descriptors.ports import CONTRACTS, NATIVE, Contract
+from trio_bridge.dora.descriptors.queues import check_queue, complete_queue
+from trio_bridge.dora.descriptors.template import Values, fill, find_values
+from trio_bridge.dora.descriptors.wiring import (
+    Link,
+    entry_of,
+    links_among,
+    links_of,
+    nodes_of_contract,
+)
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import Capabilities
 from trio_bridge.nodes.variables import Variable
@@ -203,7 +209,7 @@ def find_dataflow(name: str | Path) -> Path:
         if not path.is_file():
             raise DataflowError(f"there is no dataflow file {path}")
         return path
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     # In the wheel the dataflows are inside the package, in a source checkout beside `src`.
     folders = [package / "dataflows", package.parent.parent / "dataflows"]
     for folder in folders:

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import trio
 
-from trio_bridge.dora import reaper
-from trio_bridge.dora.lifetime import wait_ended
-from trio_bridge.dora.processes import started_with
-from trio_bridge.dora.shared_memory import remove_unheld_segments
+from trio_bridge.dora.runtimes import reaper
+from trio_bridge.dora.runtimes.lifetime import wait_ended
+from trio_bridge.dora.runtimes.processes import started_with
+from trio_bridge.dora.runtimes.shared_memory import remove_unheld_segments
 
 RUNTIME_VARIABLE = "_TRIO_BRIDGE_RUNTIME"
 """Names a runtime's directory in the environment of all that runs on it. It is never in our own

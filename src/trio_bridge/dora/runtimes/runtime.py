@@ -16,8 +16,9 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
-from trio_bridge.dora.attach import join
-from trio_bridge.dora.commands import (
+from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.runtimes.attach import join
+from trio_bridge.dora.runtimes.commands import (
     LOG_LINES,
     Commands,
     find_program,
@@ -25,18 +26,17 @@ from trio_bridge.dora.commands import (
     program_path,
     read_log,
 )
-from trio_bridge.dora.leftovers import (
+from trio_bridge.dora.runtimes.leftovers import (
     RUNTIME_VARIABLE,
     end_processes,
     own_directory,
     reaped,
     sweep,
 )
-from trio_bridge.dora.lifetime import Child
-from trio_bridge.dora.node_io import DoraNode
-from trio_bridge.dora.node_processes import ChildProcesses
-from trio_bridge.dora.pulse import A_NODE, INTERVAL, NOTHING, PATIENCE, answers
-from trio_bridge.dora.shared_memory import leave_none
+from trio_bridge.dora.runtimes.lifetime import Child
+from trio_bridge.dora.runtimes.node_processes import ChildProcesses
+from trio_bridge.dora.runtimes.pulse import A_NODE, INTERVAL, NOTHING, PATIENCE, answers
+from trio_bridge.dora.runtimes.shared_memory import leave_none
 from trio_bridge.errors import RuntimeFailed
 
 OVERLAY = "zenoh.json5"

@@ -16,7 +16,7 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from trio_bridge.dora.lifetime import GENTLY
+from trio_bridge.dora.runtimes.lifetime import GENTLY
 from trio_bridge.errors import DataflowError, RuntimeFailed
 
 START_TIMEOUT = 30.0

@@ -1,0 +1,1 @@
+"""What carries dataflows: a private Dora or one that runs already, and its processes."""
