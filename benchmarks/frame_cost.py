@@ -37,7 +37,7 @@ from trio_bridge.doors.websocket import Timing, WebSocketTransport, serve_websoc
 from trio_bridge.dora.codec import decode, encode, prepare
 from trio_bridge.dora.contract import ROWS, Answer, Listen
 from trio_bridge.dora.instances.link import SessionLink
-from trio_bridge.dora.node_io import Outbox
+from trio_bridge.dora.outbox import Outbox
 from trio_bridge.messages import Capabilities
 from trio_bridge.realtime.config import initial
 from trio_bridge.realtime.engine import RealtimeEngine

@@ -13,7 +13,7 @@ from attrs import define, field
 from trio_bridge.dora.hub.listening import SEGMENT_PATIENCE, TRANSCRIPT_PATIENCE, Listening
 from trio_bridge.dora.hub.messages import BLOCK, Message, read_message
 from trio_bridge.dora.hub.pacing import Pacing
-from trio_bridge.dora.node_io import Batch, Notice
+from trio_bridge.dora.node_events import Batch, Notice
 from trio_bridge.messages import BackendEvent, Failure, SpeechStarted, SpeechStopped, Transcript
 
 

@@ -15,7 +15,7 @@ from trio_bridge.dora.instances.condition import MOST_NOTED
 from trio_bridge.dora.instances.conduct import NOTES_AT_ONCE
 from trio_bridge.dora.instances.instance import Instance
 from trio_bridge.dora.joined import JoinedDora
-from trio_bridge.dora.node_io import Batch
+from trio_bridge.dora.node_events import Batch
 
 
 async def test_an_instance_that_finds_the_disk_full_leaves_nothing(

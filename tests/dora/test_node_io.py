@@ -15,22 +15,20 @@ from attrs import define, field
 
 from trio_bridge.dora.codec import decode, encode
 from trio_bridge.dora.contract import Cancel, Speech
-from trio_bridge.dora.node_io import (
+from trio_bridge.dora.dora_node import Raw
+from trio_bridge.dora.inbox import Inbox
+from trio_bridge.dora.node_events import (
     BYTES_OF_WEIGHT,
     MESSAGE_BYTES,
-    QUIET,
     ROWS_OF_WEIGHT,
-    ROWS_WAITING,
     Batch,
-    Inbox,
     NodeEvent,
     Notice,
-    Outbox,
     Ping,
-    Raw,
     Stopped,
     read_event,
 )
+from trio_bridge.dora.outbox import QUIET, ROWS_WAITING, Outbox
 
 
 @define

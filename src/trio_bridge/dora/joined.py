@@ -22,8 +22,8 @@ from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
 from trio_bridge.dora.descriptors.node_config import read_node_config
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.instances.instance import Instance
-from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.runtimes.attach import refused, without_backtraces
 from trio_bridge.dora.runtimes.lifetime import wait_ended
 from trio_bridge.dora.runtimes.node_processes import NodeProcesses, UnseenProcesses

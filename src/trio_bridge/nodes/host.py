@@ -28,15 +28,10 @@ from dora import Node
 
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS, Ack, port_of
-from trio_bridge.dora.node_io import (
-    Batch,
-    DoraNode,
-    Inbox,
-    Notice,
-    Outbox,
-    Ping,
-    Stopped,
-)
+from trio_bridge.dora.dora_node import DoraNode
+from trio_bridge.dora.inbox import Inbox
+from trio_bridge.dora.node_events import Batch, Notice, Ping, Stopped
+from trio_bridge.dora.outbox import Outbox
 from trio_bridge.dora.runtimes.lifetime import wait_ended
 from trio_bridge.dora.runtimes.parent_death import die_with_parent
 from trio_bridge.nodes.gently import gently

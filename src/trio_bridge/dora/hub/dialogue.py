@@ -14,12 +14,14 @@ import structlog
 import trio
 from attrs import define, field
 
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.hub.messages import HubOutbox, Message, read_message
 from trio_bridge.dora.hub.session import HubConversation, HubLink
+from trio_bridge.dora.inbox import Inbox
 from trio_bridge.dora.instances.attachment import Attachment
 from trio_bridge.dora.instances.dialogue import Dialogue
 from trio_bridge.dora.instances.liveness import Fault
-from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Ping
+from trio_bridge.dora.node_events import Batch, Ping
 
 HEARTBEAT = "speech_probability"
 """The input on which the monitor answers every message of audio."""

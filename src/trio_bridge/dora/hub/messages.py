@@ -14,15 +14,8 @@ import pyarrow as pa
 from attrs import define, field, frozen
 
 from trio_bridge.dora.contract import SAMPLE_RATE, Float32, port_of
-from trio_bridge.dora.node_io import (
-    Batch,
-    DoraNode,
-    NodeEvent,
-    Notice,
-    check,
-    read_notice,
-    weight_of,
-)
+from trio_bridge.dora.dora_node import DoraNode
+from trio_bridge.dora.node_events import Batch, NodeEvent, Notice, check, read_notice, weight_of
 
 AUDIO_PORTS = frozenset({"audio", "segment", "audio_segment", "speech"})
 """Ports whose values are samples; all others hold text, or nothing that is looked at."""

@@ -8,14 +8,15 @@ from typing import Any, Protocol
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.node_io import DoraNode, Inbox
+from trio_bridge.dora.dora_node import DoraNode
+from trio_bridge.dora.inbox import Inbox
 
 READER_GRACE = 1.0
 """Seconds the reading thread has to see the stop of its dataflow; 10 ms is usual."""
 
 
 class Sender(Protocol):
-    """How an instance speaks to its nodes: `node_io.Outbox`, or its like."""
+    """How an instance speaks to its nodes: `outbox.Outbox`, or its like."""
 
     def send(self, port: str, row: Any) -> None:
         """Send what the contract has for a port; never waits."""

@@ -9,8 +9,8 @@ import structlog
 from attrs import define, field
 
 from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.instances.liveness import Fault
-from trio_bridge.dora.node_io import DoraNode
 from trio_bridge.dora.runtimes.ground import Ground
 from trio_bridge.dora.runtimes.shared_memory import remove_left_segments
 from trio_bridge.dora.runtimes.teardown import kill_one_by_one

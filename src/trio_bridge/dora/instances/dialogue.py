@@ -7,12 +7,13 @@ from typing import Any, Generic, TypeVar
 import trio
 from attrs import define, field
 
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.instances.attachment import Attachment
 from trio_bridge.dora.instances.condition import Condition
 from trio_bridge.dora.instances.deployment import Deployment
 from trio_bridge.dora.instances.link import EventLine
 from trio_bridge.dora.instances.reach import Reach
-from trio_bridge.dora.node_io import Batch, DoraNode, Ping
+from trio_bridge.dora.node_events import Batch, Ping
 
 PING_INTERVAL = 0.1
 """Seconds between the pings of an instance that warms up. 30 s of them are 300 small messages

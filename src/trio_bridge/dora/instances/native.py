@@ -6,13 +6,16 @@ import trio
 from attrs import define, field
 
 from trio_bridge.dora.contract import Ack, port_of
+from trio_bridge.dora.dora_node import DoraNode
+from trio_bridge.dora.inbox import Inbox
 from trio_bridge.dora.instances.attachment import Attachment
 from trio_bridge.dora.instances.dialogue import Dialogue
 from trio_bridge.dora.instances.intake import Intake
 from trio_bridge.dora.instances.link import SessionLink
 from trio_bridge.dora.instances.liveness import Fault, Liveness
 from trio_bridge.dora.instances.losses import Losses
-from trio_bridge.dora.node_io import Batch, DoraNode, Inbox, Outbox, Ping
+from trio_bridge.dora.node_events import Batch, Ping
+from trio_bridge.dora.outbox import Outbox
 
 LATE = 0.5
 """A watch that wakes later than this was itself held up, and judges only after as long again:

@@ -9,11 +9,12 @@ import trio
 from attrs import define
 
 from trio_bridge.dora.descriptors.descriptor import Descriptor
+from trio_bridge.dora.inbox import Inbox
 from trio_bridge.dora.instances.attachment import GuardedNode
 from trio_bridge.dora.instances.condition import Condition
 from trio_bridge.dora.instances.dialogue import Dialogue
 from trio_bridge.dora.instances.liveness import Fault
-from trio_bridge.dora.node_io import Batch, Inbox, Notice, Ping, Stopped
+from trio_bridge.dora.node_events import Batch, Notice, Ping, Stopped
 
 RUNTIME_GRACE = 0.5
 """Seconds between the end of a connection to the daemon and the news of the daemon's: a shared

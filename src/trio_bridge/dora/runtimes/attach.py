@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import trio
 
-from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.runtimes.commands import inherited_environment
 from trio_bridge.dora.runtimes.ground import Daemon
 from trio_bridge.dora.runtimes.lifetime import GENTLY

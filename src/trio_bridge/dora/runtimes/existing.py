@@ -19,7 +19,7 @@ import structlog
 import trio
 from attrs import define, field
 
-from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.runtimes.attach import attach, wait_attached
 from trio_bridge.dora.runtimes.commands import (
     Commands,

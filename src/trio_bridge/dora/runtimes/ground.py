@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import trio
 
-from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.runtimes.node_processes import NodeProcesses
 
 

@@ -16,7 +16,7 @@ import trio
 from attrs import define, field
 
 from trio_bridge.alongside import alongside
-from trio_bridge.dora.node_io import DoraNode
+from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.runtimes.attach import join
 from trio_bridge.dora.runtimes.commands import (
     LOG_LINES,
