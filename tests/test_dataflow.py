@@ -12,7 +12,7 @@ import yaml
 
 from tests.support.hub_nodes import write_dataflow
 from trio_bridge.__main__ import main
-from trio_bridge.dora.descriptors.descriptor import find_dataflow
+from trio_bridge.dora.descriptors.dataflow_file import find_dataflow
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,8 @@ from typing import Any
 
 import trio
 
-from trio_bridge.dora.descriptors.descriptor import (
-    Descriptor,
-    check_servable,
-    examine,
-    find_dataflow,
-)
+from trio_bridge.dora.descriptors.dataflow_file import check_servable, examine, find_dataflow
+from trio_bridge.dora.descriptors.descriptor import Descriptor
 from trio_bridge.dora.descriptors.validation import validate_alone
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.variants import allowed_for

@@ -13,7 +13,7 @@ import trio
 from tests.support.resources import all_segments, segments_of
 
 from trio_bridge.dora.backend import open_dora_backend
-from trio_bridge.dora.descriptors.descriptor import find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.dataflow_file import find_dataflow, read_descriptor
 from trio_bridge.dora.instances.instance import Instance
 from trio_bridge.dora.runtimes.lifetime import wait_ended
 from trio_bridge.dora.runtimes.supervision import open_supervisor

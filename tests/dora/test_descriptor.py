@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trio_bridge.dora.descriptors.descriptor import examine, find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.dataflow_file import examine, find_dataflow, read_descriptor
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import Capabilities
 

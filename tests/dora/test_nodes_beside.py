@@ -10,7 +10,7 @@ import trio
 import yaml
 
 from trio_bridge.dora.backend import open_dora_backend
-from trio_bridge.dora.descriptors.descriptor import find_dataflow
+from trio_bridge.dora.descriptors.dataflow_file import find_dataflow
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import DataflowError
 from trio_bridge.messages import AudioDelta, InputAudio

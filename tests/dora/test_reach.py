@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_bridge.dora.descriptors.descriptor import find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.dataflow_file import find_dataflow, read_descriptor
 from trio_bridge.dora.instances.reach import Reach
 
 ECHO = read_descriptor(find_dataflow("echo"))

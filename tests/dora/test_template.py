@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_bridge.dora.descriptors.descriptor import examine, find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.dataflow_file import examine, find_dataflow, read_descriptor
 from trio_bridge.dora.descriptors.template import fill, find_values
 from trio_bridge.dora.settings import SESSION_VALUES, VALUE
 from trio_bridge.errors import DataflowError

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from trio_bridge.dora.descriptors.descriptor import Descriptor, find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.dataflow_file import find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.descriptor import Descriptor
 from trio_bridge.dora.descriptors.validation import validate, validate_alone
 from trio_bridge.errors import DataflowError
 

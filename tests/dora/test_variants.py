@@ -16,7 +16,7 @@ from tests.support.server import children_of
 
 from trio_bridge.backend import Backend
 from trio_bridge.dora.backend import open_dora_backend
-from trio_bridge.dora.descriptors.descriptor import find_dataflow
+from trio_bridge.dora.descriptors.dataflow_file import find_dataflow
 from trio_bridge.dora.runtimes.processes import ProcessId
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.dora.variants import allowed_for, choose

@@ -21,7 +21,8 @@ from attrs import evolve, field, frozen
 from trio_bridge.backend import Backend, BackendSession
 from trio_bridge.dora.codec import prepare
 from trio_bridge.dora.contract import ROWS
-from trio_bridge.dora.descriptors.descriptor import Descriptor, find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.dataflow_file import find_dataflow, read_descriptor
+from trio_bridge.dora.descriptors.descriptor import Descriptor
 from trio_bridge.dora.descriptors.validation import validate
 from trio_bridge.dora.instances.instance import Instance
 from trio_bridge.dora.pool import Pool

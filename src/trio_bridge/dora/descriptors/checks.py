@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from trio_bridge.dora.contract import port_of
+from trio_bridge.dora.descriptors.descriptor import Descriptor
 from trio_bridge.dora.descriptors.node_entry import Entry
 from trio_bridge.errors import DataflowError
 from trio_bridge.nodes.variables import doubtful, nobodys
-
-if TYPE_CHECKING:
-    from trio_bridge.dora.descriptors.descriptor import Descriptor
 
 _OUR_NODES: Final = "trio_bridge.nodes."
 
