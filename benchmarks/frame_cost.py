@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import base64
 import cProfile
+import math
 import os
 import socket
 import statistics
@@ -72,12 +73,20 @@ class Rows(InProcessBackend):
     _outbox: Outbox = field(init=False)
     _speech: Any = field(factory=lambda: np.zeros(int(ANSWER_RATE * FRAME), np.float32))
 
+    _answered: trio.MemorySendChannel[pa.Array] = field(init=False)
+    _came: trio.MemoryReceiveChannel[pa.Array] = field(init=False)
+
     def __attrs_post_init__(self) -> None:
         self._outbox = Outbox(self)
+        self._answered, self._came = trio.open_memory_channel[pa.Array](math.inf)
 
     async def run(self) -> None:
-        """Send what waits. Runs until cancelled."""
-        await self._outbox.run()
+        """Send what waits, and take what comes. Runs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._outbox.run)
+            async for message in self._came:
+                for row in decode(message, Answer):
+                    self._links[row.session_id].receive(row)
 
     @asynccontextmanager
     async def session(self, session_id: str) -> AsyncGenerator[SessionLink, None]:
@@ -98,7 +107,7 @@ class Rows(InProcessBackend):
     def send_output(
         self, output_id: str, data: pa.Array, metadata: dict[str, Any] | None = None
     ) -> None:
-        """Answer a message on the spot, as Dora's node would send it."""
+        """Answer a message as Dora's node would."""
         del metadata
         if output_id != "listen":
             return
@@ -111,10 +120,8 @@ class Rows(InProcessBackend):
         ]
         if not answers:
             return
-        message = encode(answers)
+        self._answered.send_nowait(encode(answers))
         self.outside += time.thread_time() - began
-        for row in decode(message, Answer):
-            self._links[row.session_id].receive(row)
 
     def _answers(self, session_id: str) -> list[Answer]:
         seq = self._seqs[session_id]

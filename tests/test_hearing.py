@@ -10,7 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_bridge.backend import BackendSession
 from trio_bridge.hearing import BYTES_WAITING, Hearing
-from trio_bridge.messages import BackendEvent, Command, Commit, InputAudio, MicrophoneAudio
+from trio_bridge.messages import Command, Commit, InputAudio, MicrophoneAudio
+from trio_bridge.reports import Reports
 
 SECOND = MicrophoneAudio(bytes(48_000))
 FRAME = MicrophoneAudio(bytes(1920))
@@ -23,9 +24,7 @@ class Slow:
     left: float = 0
     taken: list[Command] = field(factory=list)
     _opened: trio.Event = field(factory=trio.Event)
-    events: trio.MemoryReceiveChannel[BackendEvent] = field(
-        factory=lambda: trio.open_memory_channel[BackendEvent](0)[1]
-    )
+    events: Reports = field(factory=lambda: Reports(0))
 
     @property
     def has_room(self) -> bool:

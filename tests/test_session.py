@@ -380,6 +380,37 @@ async def test_a_backend_that_fails_ends_its_session_with_a_reason(
     assert "handler" in reason
 
 
+async def test_a_step_that_fails_is_its_session_s_and_nobody_else_s(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where the backend's own task takes it: who reports does not hear of it."""
+    reported: list[str] = []
+
+    async def report(commands: Commands, emit: Emit) -> None:
+        async for command in commands:
+            if isinstance(command, Respond):
+                for text in ("one", "two"):
+                    await emit(TextDelta(command.response_id, text))
+                    reported.append(text)
+
+    def fail(*_: Any) -> None:
+        raise ArithmeticError("an error of ours")
+
+    session = make_session(report)
+    monkeypatch.setattr(RealtimeEngine, "report", fail)
+    peer = Peer(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await peer.ask()
+        assert (await peer.until("error"))["error"]["code"] == "internal_error"
+        code, _ = await closed(peer.transport)
+    assert code == 1011
+    assert "one" in reported
+    assert "an error of ours" in capsys.readouterr().out
+
+
 class Crowded(InProcessBackend):
     """A place comes free after a minute; `waiting` are in line."""
 

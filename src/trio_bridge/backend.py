@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from typing import Any, Protocol
 
 import trio
@@ -18,6 +18,7 @@ from trio_bridge.messages import (
     Command,
     Failure,
 )
+from trio_bridge.reports import Reports
 
 COMMANDS_WAITING = 512
 """Commands an in-process handler may leave unread: 10 s of 20 ms frames. A handler that far
@@ -37,7 +38,7 @@ class BackendSession(Protocol):
     """One session's line to what answers it."""
 
     @property
-    def events(self) -> trio.MemoryReceiveChannel[BackendEvent]:
+    def events(self) -> Reports:
         """What the backend reports, in order. It ends when the backend has gone."""
 
     @property
@@ -99,7 +100,7 @@ cancelled when the session ends."""
 
 @define
 class _InProcessSession:
-    events: trio.MemoryReceiveChannel[BackendEvent]
+    events: Reports
     _commands: Headroom[Command]
 
     @property
@@ -148,12 +149,12 @@ class InProcessBackend:
         """See `Backend.session`."""
         del session_id
         command_send, command_receive = trio.open_memory_channel[Command](COMMANDS_WAITING)
-        event_send, event_receive = trio.open_memory_channel[BackendEvent](EVENTS_WAITING)
+        events = Reports(EVENTS_WAITING)
 
         async def run() -> None:
-            with command_receive, event_send:
+            with command_receive:
                 try:
-                    await self.handler(command_receive, event_send.send)
+                    await self.handler(command_receive, events.report_in_time)
                     failure = Failure("backend_ended", "the backend's handler has returned")
                 except Exception as exc:  # noqa: BLE001  the boundary to foreign code
                     failure = Failure(
@@ -162,13 +163,14 @@ class InProcessBackend:
                 # The session may be gone already; then there is nobody to tell.
                 with trio.move_on_after(1):
                     with suppress(trio.BrokenResourceError):
-                        await event_send.send(BackendLost(failure))
+                        await events.report_in_time(BackendLost(failure))
+                events.end()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
-            with command_send, event_receive:
+            with command_send, closing(events):
                 try:
                     commands = Headroom(command_send, ENOUGH_WAITING)
-                    yield _InProcessSession(event_receive, commands)
+                    yield _InProcessSession(events, commands)
                 finally:
                     nursery.cancel_scope.cancel()

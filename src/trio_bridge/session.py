@@ -81,6 +81,9 @@ class Session:
     _hearing: Hearing = field(init=False)
     _speaking: Speaking = field(init=False)
     _waking: trio.CancelScope | None = field(default=None, init=False)
+    _handing_on: bool = field(default=False, init=False)
+    _failure: Exception | None = field(default=None, init=False)
+    """What went wrong in a step that was not taken in a task of the session."""
 
     def __attrs_post_init__(self) -> None:
         self._mooring = Mooring(self._limits.resume_window)
@@ -255,12 +258,14 @@ class Session:
         return self._engine.receive(event, now)
 
     async def _pump(self) -> None:
-        with self._link.events:
+        with closing(self._link.events):
             while not self._lost:
                 event: BackendEvent | None = None
                 with trio.CancelScope(deadline=self._engine.deadline) as self._waking:
                     event = await self._next_event()
                 self._waking = None
+                if self._failure is not None:
+                    raise self._failure
                 await self._speaking.room()
                 if isinstance(event, BackendLost):
                     self._lose(event.failure)
@@ -274,12 +279,28 @@ class Session:
         that ends the session."""
         while True:
             try:
-                event = await self._link.events.receive()
+                event = await self._link.events.receive(self._report_now)
             except trio.EndOfChannel:
                 return BackendLost(Failure("backend_failed", "the backend has gone"))
-            if isinstance(event, BackendLost) or not self._speaking.has_room or self._lost:
+            if not self._reportable(event):
                 return event
             self._hand_on(self._engine.report(event, trio.current_time()))
+
+    def _report_now(self, event: BackendEvent) -> bool:
+        """Report an event in the step in which the backend has it, while the pump waits."""
+        if self._handing_on or self._failure is not None or not self._reportable(event):
+            return False
+        try:
+            self._hand_on(self._engine.report(event, trio.current_time()))
+        except Exception as exc:  # noqa: BLE001  the pump raises it: it is not the backend's
+            self._failure = exc
+            if self._waking is not None:
+                self._waking.cancel()
+        return True
+
+    def _reportable(self, event: BackendEvent) -> bool:
+        ending = self._lost or self.ending is not None or isinstance(event, BackendLost)
+        return not ending and self._speaking.has_room
 
     def _audio_let_go(self) -> None:
         log.info("the oldest audio of a session is not kept", session_id=self.id)
@@ -289,9 +310,12 @@ class Session:
     def _hand_on(self, step: Step) -> None:
         if self.ending is None and (step.events or step.close is not None):
             self._speaking.say(step)
+        # What a command brings about is reported when all of the step has been handed on.
+        within, self._handing_on = self._handing_on, True
         for command in step.commands:
             if not isinstance(command, ListenCommand):
                 self._command(command)
+        self._handing_on = within
         if self._waking is not None:
             deadline = self._engine.deadline
             # To set it costs something even where nothing changes, as with most steps.

@@ -141,7 +141,7 @@ async def test_cancel_silences_the_echo_until_the_next_commit() -> None:
         assert opened == ResponseOpened("echo-1")
         session.send(Cancel("echo-1"))
         await settled(lambda: _acknowledged(backend))
-        while session.events.statistics().current_buffer_used:
+        while session.events.waiting:
             session.events.receive_nowait()
         session.send(InputAudio(np.zeros(FRAME, np.float32)))
         session.send(Commit("a"))

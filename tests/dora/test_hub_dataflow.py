@@ -129,7 +129,7 @@ async def test_a_cancelled_answer_is_heard_no_more(tmp_path: Path) -> None:
             ask(session, "stream", "old")
             await until(session, AudioDelta)
             session.send(Cancel("old"))
-            while session.events.statistics().current_buffer_used:
+            while session.events.waiting:
                 session.events.receive_nowait()
             ask(session, "hello", "new")
             events = await until(session, ResponseFinished)
@@ -159,7 +159,7 @@ async def test_turns_by_the_monitor_and_by_the_client(tmp_path: Path) -> None:
                 final = (await until(session, Transcript))[-1]
             assert final.utterance_id == started.utterance_id
             assert (final.text, final.failure is not None) == (text, failed)
-            while session.events.statistics().current_buffer_used:
+            while session.events.waiting:
                 assert isinstance(session.events.receive_nowait(), SpeechStopped)
         session.send(Configure(None, None))
         await speak(session, 0.5)

@@ -26,7 +26,8 @@ Dora's own queue (10,000, backpressure) holds the rest: 256 is 5 s of 20 ms mess
 messages count as several, so that this many hold 64 MB."""
 
 EVENTS_IN_A_ROW = 8
-"""Messages received without letting other tasks run: a few milliseconds of work."""
+"""Messages that a node receives without letting its other tasks run: a few milliseconds of
+work."""
 
 
 @define(eq=False)
@@ -42,11 +43,13 @@ class Inbox:
         node: The node to read.
         decode: Tells what an event means, in the contract that the node speaks.
         limit: Events that the thread may be ahead, by their weight.
+        in_a_row: Events that are received without letting other tasks run.
     """
 
     _node: DoraNode | None
     _decode: Callable[[Raw | None], NodeEvent] = read_event
     _limit: int = EVENTS_WAITING
+    _most_in_a_row: int = field(default=EVENTS_IN_A_ROW, alias="in_a_row")
     _events: deque[NodeEvent | Raw] = field(factory=deque, init=False)
     _room: threading.Condition = field(factory=threading.Condition, init=False)
     _arrived: trio.Event = field(factory=trio.Event, init=False)
@@ -94,7 +97,7 @@ class Inbox:
         """The next event; waits for it."""
         # A flood must not keep other tasks from running.
         self._in_a_row += 1
-        if self._in_a_row >= EVENTS_IN_A_ROW:
+        if self._in_a_row >= self._most_in_a_row:
             self._in_a_row = 0
             await trio.lowlevel.checkpoint()
         while not self._events:

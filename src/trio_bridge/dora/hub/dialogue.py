@@ -19,7 +19,7 @@ from trio_bridge.dora.hub.messages import HubOutbox, Message, read_message
 from trio_bridge.dora.hub.session import HubConversation, HubLink
 from trio_bridge.dora.inbox import Inbox
 from trio_bridge.dora.instances.attachment import Attachment
-from trio_bridge.dora.instances.dialogue import Dialogue
+from trio_bridge.dora.instances.dialogue import MESSAGES_IN_A_ROW, Dialogue
 from trio_bridge.dora.instances.liveness import Fault
 from trio_bridge.dora.node_events import Batch, Ping
 
@@ -51,7 +51,10 @@ class HubDialogue(Dialogue[HubLink]):
     def attach(self, node: DoraNode, nursery: trio.Nursery) -> Attachment:
         """See `Dialogue.attach`."""
         del nursery
-        outbox, inbox = HubOutbox(node, self._sent), Inbox(node, read_message)
+        outbox, inbox = (
+            HubOutbox(node, self._sent),
+            Inbox(node, read_message, in_a_row=MESSAGES_IN_A_ROW),
+        )
         return Attachment(inbox, outbox, self.deployment.descriptor.outputs)
 
     def line(self, session_id: str) -> HubLink:

@@ -21,6 +21,10 @@ per port, which Dora holds for a node that still loads its model."""
 
 LineT = TypeVar("LineT", bound=EventLine)
 
+MESSAGES_IN_A_ROW = 2
+"""Messages of nodes that are taken without letting others run. Each may hold a dozen frames of
+as many sessions, and most are resampled, encoded and sent in the step that takes them."""
+
 
 @define(eq=False)
 class Dialogue(Generic[LineT]):

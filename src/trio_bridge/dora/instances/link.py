@@ -14,7 +14,6 @@ from trio_bridge.dora.descriptors.node_entry import QUEUE_SIZE
 from trio_bridge.dora.instances.intake import Intake, Pace
 from trio_bridge.dora.instances.translate import to_event, to_row
 from trio_bridge.errors import BackendBroken
-from trio_bridge.headroom import Headroom
 from trio_bridge.messages import (
     BackendEvent,
     BackendLost,
@@ -29,6 +28,7 @@ from trio_bridge.messages import (
     ResponseOpened,
 )
 from trio_bridge.messages import Transcript as TranscriptEvent
+from trio_bridge.reports import Reports
 
 EVENTS_WAITING = 1024
 """Events a session may leave unread: 20 s of 20 ms audio frames. The instance never waits for
@@ -52,14 +52,9 @@ class EventLine:
     """
 
     session_id: str
-    _event_send: Headroom[BackendEvent] = field(init=False)
-    events: trio.MemoryReceiveChannel[BackendEvent] = field(init=False)
+    # One place more than is used, kept for the word that the session has been ended.
+    events: Reports = field(factory=lambda: Reports(EVENTS_WAITING + 1), init=False)
     _lost: Failure | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        # One place more than is used, kept for the word that the session has been ended.
-        events, self.events = trio.open_memory_channel[BackendEvent](EVENTS_WAITING + 1)
-        self._event_send = Headroom(events, EVENTS_WAITING)
 
     def open(self) -> None:
         """Tell the nodes that the session begins."""
@@ -80,7 +75,7 @@ class EventLine:
     def close(self) -> None:
         """Tell the nodes that the session is over, and stop what is under way for it."""
         self.let_go()
-        self._event_send.close()
+        self.events.end()
         self.events.close()
 
     def let_go(self) -> None:
@@ -94,10 +89,10 @@ class EventLine:
             return
         self._lost = failure
         try:
-            self._event_send.send_nowait(BackendLost(failure))
+            self.events.report(BackendLost(failure))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("the session had ended already", session=self.session_id)
-        self._event_send.close()
+        self.events.end()
 
     def _stop(self) -> None:
         """Tell the nodes that it is over."""
@@ -111,13 +106,13 @@ class EventLine:
         """Hand an event over. Never waits: a session that is full is ended."""
         if self._lost is not None:
             return
-        if not self._event_send.left:
+        if self.events.waiting >= EVENTS_WAITING:
             self._stop()
             words = f"the session left {EVENTS_WAITING} events unread"
             self.end(Failure("session_overrun", words))
             return
         try:
-            self._event_send.send_nowait(event)
+            self.events.report(event)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # The session closed its end and is about to leave.
             log.debug("an event came too late", session=self.session_id)

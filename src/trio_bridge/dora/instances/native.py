@@ -9,7 +9,7 @@ from trio_bridge.dora.contract import Ack, port_of
 from trio_bridge.dora.dora_node import DoraNode
 from trio_bridge.dora.inbox import Inbox
 from trio_bridge.dora.instances.attachment import Attachment
-from trio_bridge.dora.instances.dialogue import Dialogue
+from trio_bridge.dora.instances.dialogue import MESSAGES_IN_A_ROW, Dialogue
 from trio_bridge.dora.instances.intake import Intake
 from trio_bridge.dora.instances.link import SessionLink
 from trio_bridge.dora.instances.liveness import Fault, Liveness
@@ -43,7 +43,8 @@ class NativeDialogue(Dialogue[SessionLink]):
         """See `Dialogue.attach`."""
         outbox = Outbox(node, {"from": "bridge"}, self._sent)
         nursery.start_soon(outbox.run)
-        return Attachment(Inbox(node), outbox, self.deployment.descriptor.outputs)
+        inbox = Inbox(node, in_a_row=MESSAGES_IN_A_ROW)
+        return Attachment(inbox, outbox, self.deployment.descriptor.outputs)
 
     def line(self, session_id: str) -> SessionLink:
         """See `Dialogue.line`."""
