@@ -80,6 +80,10 @@ class Start:
         yield Models(self.backend)
 
     @property
+    def serving(self):
+        return self.bridge is not None
+
+    @property
     def port(self):
         return self.settings.server.port
 
@@ -133,10 +137,10 @@ async def test_a_starting_server_says_so(start):
     assert (ready.status_code, ready.headers["retry-after"]) == (503, "5")
     assert ready.json() == {"ready": False, "reason": "the server is starting"}
     assert (await start.ask("/v1/models")).status_code == 200
-    assert start.bridge is None
+    assert not start.serving
     start.go.set()
     await trio.testing.wait_all_tasks_blocked(0.05)
-    assert start.bridge is not None
+    assert start.serving
     assert (await start.ask("/health")).json()["status"] == "healthy"
     assert (await start.ask("/ready")).status_code == 200
 
@@ -184,6 +188,15 @@ async def test_it_waits_as_long_as_for_a_place(start):
     assert (await answer(patient)).startswith(b"http/1.1 101")
     await patient.aclose()
     await brief.aclose()
+
+
+async def test_it_waits_no_longer_than_clients_do(start, monkeypatch):
+    """Who has given up is not told anything."""
+    monkeypatch.setattr("trio_bridge.bridge.WAIT_MOST", 0.3)
+    await start.listening()
+    early = await start.knock()
+    assert (await answer(early)).startswith(b"http/1.1 503")
+    await early.aclose()
 
 
 async def test_of_many_that_wait_no_more_are_let_in_than_there_are_places(start):

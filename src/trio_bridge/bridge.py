@@ -47,6 +47,10 @@ STARTING = "the server is starting"
 STOPPING = "the server is stopping"
 COLD = "no dataflow is warm"
 
+WAIT_MOST = 8.0
+"""Seconds that the answer to an upgrade is held back at most while the server starts. Clients
+give a handshake 10 s, as a rule, and should hear before that when to come again."""
+
 FAREWELL = 1.0
 """Seconds that those who waited for a server that never came to serve have to take their
 answer."""
@@ -180,7 +184,8 @@ class Bridge:
         return not self._started.is_set()
 
     async def wait_started(self, request: HttpRequest) -> None:
-        """See `App.wait_started`: as long as a session would wait for its place."""
+        """See `App.wait_started`: as long as a session would wait for its place, and a client
+        for its upgrade."""
         if realtime_door.serves(request.path):
             with trio.move_on_after(self._patience(request)):
                 await self._started.wait()
@@ -191,7 +196,7 @@ class Bridge:
         except KeyRefused:
             model = realtime_door.DEFAULT_MODEL  # which is told when it serves
         dataflow = fitting(model, self.settings.models) or self.settings.dora.dataflow
-        return self.settings.of_dataflow(dataflow).wait_timeout
+        return min(self.settings.of_dataflow(dataflow).wait_timeout, WAIT_MOST)
 
     def admit(self, request: HttpRequest) -> HttpResponse | None:
         """Refuse a WebSocket before its upgrade, or let it pass (None)."""
