@@ -58,7 +58,7 @@ answer."""
 
 @define(eq=False)
 class Bridge:
-    """A running server. Sessions come and go by themselves; `drain` ends them all.
+    """A running server. Sessions come and go by themselves; `shutdown` ends them all.
 
     Attributes:
         address: Where it listens: host and port.
