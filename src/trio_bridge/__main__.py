@@ -22,7 +22,7 @@ import trio
 from trio_bridge.errors import BridgeError, DataflowError, SettingsError
 
 if TYPE_CHECKING:
-    from trio_bridge.server import Bridge
+    from trio_bridge.bridge import Bridge
 
 FORCED = 130
 """The exit status of a server that was told twice to stop: 128 + SIGINT, as shells have it."""
