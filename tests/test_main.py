@@ -1,10 +1,12 @@
-from contextlib import nullcontext
+import os
+import signal
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 import trio
 
-from trio_bridge.__main__ import main
-from trio_bridge.errors import AddressError, DataflowError
+from trio_bridge.__main__ import _run_server, main
+from trio_bridge.errors import AddressError, DataflowError, RuntimeFailed
 
 
 @pytest.fixture
@@ -109,3 +111,25 @@ def test_what_is_wrong_with_a_number_is_said(words, said, capsys):
     with pytest.raises(SystemExit):
         main(["bench", *words])
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_start_that_is_broken_off_has_not_failed(told):
+    """Whatever breaks on its way; one that fails by itself has."""
+
+    @asynccontextmanager
+    async def starting():
+        if not told:
+            raise RuntimeFailed("the runtime has gone")
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await trio.sleep(60)
+        except trio.Cancelled as exc:
+            raise RuntimeFailed("the runtime has gone") from exc
+        yield
+
+    if told:
+        await _run_server(starting())
+        return
+    with pytest.RaisesGroup(RuntimeFailed, flatten_subgroups=True):
+        await _run_server(starting())

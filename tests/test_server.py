@@ -15,10 +15,11 @@ from openai import BadRequestError, OpenAI
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from trio_bridge import InProcessBackend, open_bridge
+from trio_bridge.bridge import Bridge
 from trio_bridge.doors.realtime import Handshake
 from trio_bridge.errors import BackendUnavailable
 from trio_bridge.models import Models
-from trio_bridge.server import Bridge, _house
+from trio_bridge.server import _house
 from trio_bridge.settings import ServerSettings, Settings
 from trio_bridge.transport import memory_transport_pair
 
@@ -352,7 +353,8 @@ async def test_the_model_chooses_who_answers(nursery):
         return InProcessBackend(answer)
 
     models = Models(named("default"), {"echo*": named("echo"), "gpt-4": named("four")})
-    bridge = Bridge(SETTINGS, models, nursery)
+    bridge = Bridge(SETTINGS, ("127.0.0.1", 0))
+    bridge.begin(models, nursery)
     for model in ("echo-1", "gpt-4", "gpt-5"):
         near, far = memory_transport_pair()
         session = bridge.open_session(far, handshake=Handshake(model=model))

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from trio_bridge.audio.resample import StreamResampler
     from trio_bridge.backend import Backend, BackendSession, InProcessBackend
+    from trio_bridge.bridge import Bridge
     from trio_bridge.errors import BridgeError
-    from trio_bridge.server import Bridge, open_bridge, serve
+    from trio_bridge.server import open_bridge, serve
     from trio_bridge.settings import Settings
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 _HOMES = {
     "Backend": "backend",
     "BackendSession": "backend",
-    "Bridge": "server",
+    "Bridge": "bridge",
     "BridgeError": "errors",
     "InProcessBackend": "backend",
     "Settings": "settings",

@@ -22,7 +22,7 @@ import trio
 from trio_bridge.errors import BridgeError, DataflowError, SettingsError
 
 if TYPE_CHECKING:
-    from trio_bridge.server import Bridge
+    from trio_bridge.bridge import Bridge
 
 FORCED = 130
 """The exit status of a server that was told twice to stop: 128 + SIGINT, as shells have it."""
@@ -304,16 +304,23 @@ def _serve(options: argparse.Namespace) -> int:
 
 async def _run_server(opened: AbstractAsyncContextManager[Bridge]) -> None:
     started: list[Bridge] = []
+    starting = trio.CancelScope()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, started, nursery.cancel_scope)
-        async with opened as bridge:
-            started.append(bridge)
-            # What was made until now stays: the collector need not look at it again and again,
-            # which takes tens of milliseconds each time.
-            gc.collect()
-            gc.freeze()
-            print(f"listening on {bridge.http_url}", flush=True)  # noqa: T201
-            await bridge.wait_shutdown()
+        await nursery.start(_stop_on_signal, started, starting)
+        try:
+            with starting:
+                async with opened as bridge:
+                    started.append(bridge)
+                    # What was made until now stays: the collector need not look at it again
+                    # and again, which takes tens of milliseconds each time.
+                    gc.collect()
+                    gc.freeze()
+                    print(f"listening on {bridge.http_url}", flush=True)  # noqa: T201
+                    await bridge.wait_shutdown()
+        except* BridgeError:
+            # What fails because the start was broken off is no failure.
+            if not starting.cancel_called:
+                raise
         nursery.cancel_scope.cancel()
 
 

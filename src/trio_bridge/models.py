@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import Factory, frozen
 
 from trio_bridge.backend import Backend
 from trio_bridge.settings import Settings
+
+T = TypeVar("T")
+
+
+def fitting(model: str, named: Mapping[str, T]) -> T | None:
+    """What stands for a model: under its name, else under the first pattern that fits."""
+    patterns = (each for pattern, each in named.items() if fnmatchcase(model, pattern))
+    return named.get(model) or next(patterns, None)
 
 
 @frozen
@@ -28,9 +36,7 @@ class Models:
     def backend_for(self, model: str, wishes: Mapping[str, str]) -> Backend:
         """Who answers a model: the one named so, else the first whose pattern fits; and of it
         what the session wishes for."""
-        named = self.named.get(model)
-        fitting = (b for pattern, b in self.named.items() if fnmatchcase(model, pattern))
-        return (named or next(fitting, self.default)).chosen(wishes)
+        return (fitting(model, self.named) or self.default).chosen(wishes)
 
     @property
     def healthy(self) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from trio_bridge.alongside import alongside
+from trio_bridge.bridge import Bridge
 from trio_bridge.dora.joined import JoinedBackend, open_joined_backend
 from trio_bridge.errors import DataflowError
-from trio_bridge.server import Bridge, open_bridge
+from trio_bridge.server import open_bridge
 from trio_bridge.settings import Settings
 
 

@@ -1,6 +1,7 @@
 """A voice session against a server played by the test, on a clock of the test's own."""
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from attrs import evolve
 
 from trio_bridge.bench.plan import Plan, Tally
 from trio_bridge.bench.speech import Speech
-from trio_bridge.bench.voice import _ASK, PATIENCE, VoiceSession
+from trio_bridge.bench.voice import PATIENCE, VoiceSession
 
 PLAN = Plan(
     url="ws://127.0.0.1:1/v1/realtime",
@@ -48,7 +49,8 @@ class Line:
 class Play:
     """A session, and what a server says to it."""
 
-    def __init__(self, **changes):
+    def __init__(self, number=0, **changes):
+        self.number = number
         self.plan = evolve(PLAN, **changes)
         self.tally = Tally()
         self.line = Line()
@@ -57,7 +59,7 @@ class Play:
         pcm = [quiet + 3 * LOUD + quiet, quiet + 3 * LOUD + quiet]
         self.speech = Speech.of(pcm, self.plan.frame_samples, KNOWN, repeated=True)
         line: Any = self.line
-        self.session = VoiceSession(0, self.plan, self.tally, line, self.speech)
+        self.session = VoiceSession(number, self.plan, self.tally, line, self.speech)
         self.now = 0.0
         self.due: float | None = 0.0
         self.items = 0
@@ -77,11 +79,14 @@ class Play:
 
     def until_spoken(self):
         """Let time pass until it has said its utterance."""
-        last = self.speech.utterances[0 if self.session._turns < 2 else 1].frames[-1]
-        while last not in self.line.sent[-1:]:
+        while self.mine.frames[-1] not in self.line.sent[-1:]:
             self.frames()
-            last = self.session._turn.said.frames[-1] if self.session._turn else last
-            assert self.now < 60
+            assert self.due is not None
+
+    @property
+    def mine(self):
+        """The session's own utterance."""
+        return self.speech.utterances[self.number]
 
     def heard(self, words):
         """It was heard; what follows is up to the server."""
@@ -100,10 +105,14 @@ class Play:
     def answered(self, words, response="resp_1"):
         self.say("response.created", response={"id": response})
         self.audio(response)
-        self.say(
-            "response.output_audio_transcript.done", response_id=response, transcript=words
-        )
+        self.spelt(words, response)
         self.say("response.done", response={"id": response, "status": "completed"})
+
+    def spelt(self, words, response="resp_1"):
+        """An answer's words come in pieces."""
+        kind = "response.output_audio_transcript.delta"
+        for piece in re.findall(r"\s*\S+", words):
+            self.say(kind, response_id=response, delta=piece)
 
     def audio(self, response, frames=25):
         delta = base64.b64encode(frames * LOUD).decode()
@@ -145,6 +154,17 @@ def test_the_answer_is_timed_from_the_end_of_speech():
     assert 0 <= play.tally.answer_beyond[0] < 0.1
 
 
+def interrupting(number=0):
+    """A session that has spoken into a long answer of two seconds."""
+    play = Play(number, barge_in=1)
+    while play.session._ask not in play.line.sent:
+        play.frames()
+        assert play.due is not None
+    play.say("response.created", response={"id": "resp_1"})
+    play.audio("resp_1", 100)
+    return play
+
+
 def test_every_second_turn_interrupts():
     """It asks for a long answer, listens to a second of it, and speaks into it."""
     play = Play(**CHANGES)
@@ -153,24 +173,25 @@ def test_every_second_turn_interrupts():
     play.until_spoken()
     play.heard(HEARD[0])
     play.answered(f"You said: {HEARD[0]}.")
-    while _ASK not in play.line.sent:
+    while play.session._ask not in play.line.sent:
         play.frames()
-        assert play.now < 60
+        assert play.due is not None
     play.frames(50)
-    spoken = play.speech.utterances[1].frames[0]
-    assert spoken not in play.line.sent  # nothing to interrupt yet
+    spoken = play.mine.frames[0]
+    assert play.line.sent.count(spoken) == 1  # nothing to interrupt yet
     play.say("response.created", response={"id": "resp_2"})
     play.audio("resp_2", 100)
+    play.spelt("One hundred and one, one hundred and two, one hundred", "resp_2")
     began = play.now
-    while spoken not in play.line.sent:
+    while play.line.sent.count(spoken) < 2:
         play.frames()
-        assert play.now < 60
+        assert play.due is not None
     assert play.now - began == pytest.approx(1.0, abs=0.05)
     play.frames(4)
     play.say("response.done", response={"id": "resp_2", "status": "cancelled"})
     assert play.tally.barge_in == pytest.approx([0.12])
-    play.heard(HEARD[1])
-    play.answered(f"You said: {HEARD[1]}.", "resp_3")
+    play.heard(HEARD[0])
+    play.answered(f"You said: {HEARD[0]}.", "resp_3")
     play.frames(80)
     assert play.tally.failures == []
     assert play.tally.turns == 2
@@ -217,6 +238,28 @@ def test_somebody_elses_answer_ends_the_session():
     play.say("response.created", response={"id": "resp_1"})
     play.audio("resp_9")
     assert play.failure == "audio came for a response that is not under way"
+
+
+@pytest.mark.parametrize("mixed_up", [False, True])
+@pytest.mark.parametrize("fault", ["transcripts", "answers", "both", "long answers"])
+def test_two_sessions_that_are_mixed_up_both_fail(fault, mixed_up):
+    """Whatever of one reaches the other, in whatever turn."""
+    plays = [interrupting(0), interrupting(1)]
+    theirs = [1, 0] if mixed_up else [0, 1]
+    counted = ["One hundred and one, one hundred and", "One hundred and two, one hundred and"]
+    for play, other in zip(plays, theirs, strict=True):
+        play.spelt(counted[other if fault == "long answers" else play.number] + " three")
+        play.until_spoken()
+        play.say("response.done", response={"id": "resp_1", "status": "cancelled"})
+        if play.session.over:
+            continue
+        heard = HEARD[other if fault in {"transcripts", "both"} else play.number]
+        answer = HEARD[other if fault in {"answers", "both"} else play.number]
+        play.heard(heard)
+        play.answered(f"You said: {answer}.", "resp_2")
+        play.frames(80)
+    assert [len(play.tally.failures) for play in plays] == ([1, 1] if mixed_up else [0, 0])
+    assert [play.tally.finished for play in plays] == ([0, 0] if mixed_up else [1, 1])
 
 
 def test_audio_after_the_end_of_a_response_is_seen():

@@ -20,6 +20,10 @@ async def echo(transport):
 @define
 class FakeApp:
     handler: object = echo
+    starting: bool = False
+
+    async def wait_started(self, request):
+        pass
 
     async def http(self, request):
         return error_response(404, "Nothing here.", code="not_found")

@@ -23,7 +23,7 @@ QUICK = Limits(
 )
 
 SITE = Site(
-    lambda: Status(healthy=True, not_ready=None, active_sessions=0, uptime=0),
+    lambda: Status(state="healthy", not_ready=None, active_sessions=0, uptime=0),
     Mint(Keys(), lambda: 1_800_000_000),
 )
 
@@ -42,6 +42,16 @@ class FakeApp:
     requests: list[Any] = Factory(list)
     ended: list[TransportClosed] = Factory(list)
     done: trio.Event = Factory(trio.Event)
+    starting: bool = False
+    waiting: int = 0
+    started: trio.Event = Factory(trio.Event)
+
+    async def wait_started(self, request):
+        self.waiting += 1
+        try:
+            await self.started.wait()
+        finally:
+            self.waiting -= 1
 
     async def http(self, request):
         self.requests.append(request)

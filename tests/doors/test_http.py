@@ -8,12 +8,14 @@ from trio_bridge.doors.exchange import BadRequest, HttpRequest, split_target
 from trio_bridge.doors.http import Site, Status
 from trio_bridge.doors.keys import Keys
 from trio_bridge.doors.minting import Mint
+from trio_bridge.errors import BackendUnavailable
 
 DETAILS = {"dataflows": {"voice": "ready"}}
 
 
-def site(*, healthy=True, not_ready=None):
-    status = Status(healthy, not_ready, active_sessions=3, uptime=1.5, details=DETAILS)
+def site(*, state="healthy", not_ready=None):
+    why = not_ready and BackendUnavailable(not_ready, retry_after=2.5)
+    status = Status(state, why, active_sessions=3, uptime=1.5, details=DETAILS)
     mint = Mint(Keys(), lambda: 1_800_000_000)
     return Site(lambda: status, mint, ("trio-bridge", "echo*", "org/model"))
 
@@ -33,19 +35,21 @@ def test_health_tells_state_and_sessions():
     assert body["timestamp"].endswith("+00:00")
 
 
-def test_health_says_degraded():
-    """An unhealthy server still answers 200, and says what it is."""
-    _, body = ask("/health", healthy=False)
-    assert body["status"] == "degraded"
+@pytest.mark.parametrize("state", ["starting", "degraded"])
+def test_health_says_how_it_is(state):
+    """A server that cannot serve still answers 200, and says what it is."""
+    response, body = ask("/health", state=state)
+    assert (response.status, body["status"]) == (200, state)
 
 
 @pytest.mark.parametrize("path", ["/ready", "/ready/", "/openai/ready"])
 def test_ready_says_by_its_status_whether_sessions_may_come(path):
     """What balancers look at; also where not all dataflows run."""
-    response, body = ask(path, healthy=False)
+    response, body = ask(path, state="degraded")
     assert (response.status, body) == (200, {"ready": True})
     response, body = ask(path, not_ready="no dataflow is warm")
     assert (response.status, body) == (503, {"ready": False, "reason": "no dataflow is warm"})
+    assert dict(response.headers)["retry-after"] == "3"
     assert ask(path, "HEAD", not_ready="it stops")[0].status == 503
 
 

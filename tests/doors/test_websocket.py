@@ -117,6 +117,43 @@ async def test_refused_before_the_upgrade(door):
     assert b'"code":"full"' in answer
 
 
+async def test_who_comes_early_waits_and_loses_nothing(door, app):
+    """Neither the upgrade nor what was sent ahead of it."""
+    app.starting = True
+    port = await door()
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(handshake())
+        await stream.send_all(frame(1, b"early"))
+        await trio.sleep(0.1)
+        assert app.waiting == 1
+        app.starting = False
+        app.started.set()
+        received = b""
+        with trio.fail_after(2):
+            while b"early" not in received:
+                received += await stream.receive_some()
+    assert received.startswith(b"HTTP/1.1 101")
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["end", "reset"])
+async def test_who_hangs_up_while_waiting_is_forgotten(door, app, reset):
+    """The application never decides on it."""
+    app.starting = True
+    port = await door()
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    await stream.send_all(handshake())
+    await trio.sleep(0.05)
+    assert app.waiting == 1
+    if reset:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await stream.aclose()
+    await trio.sleep(0.05)
+    assert app.waiting == 0
+    app.started.set()
+    await trio.sleep(0.05)
+    assert app.requests == []
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

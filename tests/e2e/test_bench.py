@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import trio
 import trustme
 from tests.support.server import children_of, is_running, running_server, wait_until
@@ -45,6 +47,40 @@ def conversations(request, tmp_path_factory):
         *("--speech", *map(str, speech)),
     ) as running:
         yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mixed_up(request, tmp_path_factory):
+    """The same against servers that only pretend to understand: one knows who says what, the
+    other does not. Each has its findings in the end."""
+    asked = {item.name for item in request.session.items}
+    if test_conversations_that_are_mixed_up_fail.__name__ not in asked:
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("mixed")
+    noise = np.random.default_rng(5)
+    files = [folder / "one.wav", folder / "two.wav"]
+    for file in files:
+        soundfile.write(file, noise.uniform(-0.3, 0.3, 9_600), 24_000)
+    with ExitStack() as stack:
+        runs = {}
+        # Two recordings give words to three sessions, since two of them can be said in a row.
+        for fault, sessions in (("conversing", "3"), ("confused", "2")):
+            server = stack.enter_context(
+                subprocess.Popen([sys.executable, str(LOOPBACK), fault], stdout=subprocess.PIPE)
+            )
+            stack.callback(server.kill)
+            assert server.stdout is not None
+            place = server.stdout.readline().decode().removeprefix("listening on http").strip()
+            runs[fault] = stack.enter_context(
+                started(
+                    folder / fault,
+                    *("--scenario", "voice", "--url", f"ws{place}/v1/realtime"),
+                    *("--sessions", sessions, "--seconds", "2", "--barge-in", "2"),
+                    *("--speech", *map(str, files)),
+                )
+            )
+        yield runs
 
 
 @contextmanager
@@ -184,6 +220,21 @@ async def test_nobody_there_is_a_failure():
     )
     assert status == 1
     assert found[0]["failures"][0]["why"] == "cannot connect: connection refused"
+
+
+async def test_conversations_that_are_mixed_up_fail(mixed_up):
+    """Answers to somebody else's words: every session that gets one fails, and so the run. With
+    an honest server none does."""
+    found = {}
+    for fault, (process, output) in mixed_up.items():
+        status = await trio.to_thread.run_sync(process.wait, 60)
+        (found[fault],) = json.loads(output.read_text())
+        assert status == (1 if fault == "confused" else 0), found[fault]["failures"]
+    assert found["conversing"]["failures"] == []
+    assert found["conversing"]["turns"] >= 3
+    failures = found["confused"]["failures"]
+    assert {failure["session"] for failure in failures} == {0, 1}
+    assert all("and answered 'You said: " in failure["why"] for failure in failures)
 
 
 async def test_conversations_with_the_voice_dataflow(conversations):

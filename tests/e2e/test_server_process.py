@@ -14,6 +14,7 @@ import pytest
 import trio
 import trustme
 from tests.support.client import connected
+from tests.support.dora import free_port, listening
 from tests.support.resources import abandoned_segments, command, health
 from tests.support.server import (
     RunningServer,
@@ -216,18 +217,99 @@ nodes:
 """
 
 
+class Starting:
+    """A server whose one node takes its time, and then has no voice."""
+
+    def __init__(self, directory: Path, seconds: float) -> None:
+        self.port = free_port()
+        script = directory / "parrot.py"
+        script.write_text(
+            f'import time\ntime.sleep({seconds})\nraise SystemExit("the parrot has no voice")'
+        )
+        self._dataflow = directory / "broken.yml"
+        self._dataflow.write_text(BROKEN.format(script=script))
+
+    async def start(self) -> trio.Process:
+        """Run it; returns once it listens."""
+        process = await trio.lowlevel.open_process(
+            [
+                *(sys.executable, "-m", "trio_bridge", "--port", str(self.port)),
+                *("--dataflow", str(self._dataflow)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        await listening(self.port)
+        return process
+
+    async def asked(self, path: str, *headers: str) -> bytes:
+        """The server's answer, all of it."""
+        head = [f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]
+        async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+            await stream.send_all("\r\n".join(head).encode())
+            answer = b""
+            with trio.fail_after(10):
+                while b"}" not in answer:
+                    answer += await stream.receive_some()
+            return answer
+
+    async def session(self) -> bytes:
+        """The answer to somebody who would like one."""
+        return await self.asked(
+            "/v1/realtime",
+            *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        )
+
+
 async def test_a_dataflow_that_does_not_come_up_names_its_node(tmp_path: Path) -> None:
-    """Which node, why, its last words; no traceback of ours, and a failing exit status."""
-    script = tmp_path / "parrot.py"
-    script.write_text('raise SystemExit("the parrot has no voice")')
-    dataflow = tmp_path / "broken.yml"
-    dataflow.write_text(BROKEN.format(script=script))
-    done = await run_command("--port", "0", "--dataflow", str(dataflow))
-    said = done.stderr.decode()
-    assert done.returncode == 1
+    """Which node, why, its last words; no traceback of ours, and a failing exit status. While
+    it starts the server says so, and who waits for it is told of its end."""
+    starting = Starting(tmp_path, 0.5)
+    refused: list[bytes] = []
+
+    async def wait() -> None:
+        refused.append(await starting.session())
+
+    with trio.fail_after(30):
+        process = await starting.start()
+        async with trio.open_nursery() as clients:
+            clients.start_soon(wait)
+            assert b'"status":"starting"' in await starting.asked("/health")
+            assert (await starting.asked("/ready")).startswith(b"HTTP/1.1 503 ")
+        await process.wait()
+    assert process.stderr is not None
+    said = (await process.stderr.receive_some(2**20)).decode()
+    assert refused[0].startswith(b"HTTP/1.1 503 ")
+    assert process.returncode == 1
     assert "'parrot'" in said
     assert "the parrot has no voice" in said
     assert "Traceback" not in said
+
+
+async def test_a_signal_stops_a_server_that_starts(tmp_path: Path) -> None:
+    """At once, in good order: who waits is told, the status is 0, and nothing is left."""
+    starting = Starting(tmp_path, 60)
+    told: list[bytes] = []
+
+    async def wait() -> None:
+        told.append(await starting.session())
+
+    with trio.fail_after(30):
+        process = await starting.start()
+        await wait_until(
+            lambda: any("parrot" in command(pid) for pid in children_of(process.pid))
+        )
+        children = children_of(process.pid)
+        async with trio.open_nursery() as clients:
+            clients.start_soon(wait)
+            await trio.sleep(0.1)
+            process.terminate()
+        await process.wait()
+    assert told[0].startswith(b"HTTP/1.1 503 ")
+    assert b"the server is stopping" in told[0]
+    assert process.returncode == 0
+    await wait_until(lambda: not any(is_running(pid) for pid in children))
 
 
 async def test_a_dataflow_that_is_wrong_names_what_is_wrong(tmp_path: Path) -> None:

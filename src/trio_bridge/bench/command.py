@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import trio
 from attrs import define, evolve
@@ -20,11 +19,11 @@ from trio_bridge.bench.connection import Address, ConnectionFailed
 from trio_bridge.bench.fleet import BenchError, started_server
 from trio_bridge.bench.plan import Plan
 from trio_bridge.bench.ramp import Ramp, holds
+from trio_bridge.bench.rehearsal import Rehearsal
 from trio_bridge.bench.report import ProgressBar, lines
-from trio_bridge.bench.run import carry_out, echo_look_ahead, run
-from trio_bridge.bench.speech import built_in, check_known, from_files, repeats
+from trio_bridge.bench.run import echo_look_ahead, run
+from trio_bridge.bench.speech import Recording, built_in, from_files
 from trio_bridge.bench.usage import listener
-from trio_bridge.bench.voice import PATIENCE
 
 BOUND_MS = {"echo": 20.0, "voice": 500.0}
 """What p99 may be in a ramp unless asked otherwise."""
@@ -59,9 +58,11 @@ async def bench(options: argparse.Namespace) -> int:
             scenario=options.scenario,
             barge_in=options.barge_in,
         )
-        runs = _Runs(plan, options, server, bar)
+        rehearsal = None
         if plan.scenario == "voice":
-            runs.plan = await _with_speech(plan, options.speech, folder, bar)
+            recordings = await trio.to_thread.run_sync(_recordings, options.speech)
+            rehearsal = Rehearsal(recordings, folder, bar.show)
+        runs = _Runs(plan, options, server, bar, rehearsal)
         return await (_ramp(runs) if options.ramp else _in_turn(runs))
 
 
@@ -73,11 +74,14 @@ class _Runs:
     options: argparse.Namespace
     _server: int | None
     _bar: ProgressBar
+    _rehearsal: Rehearsal | None
 
     async def run(self, sessions: int) -> dict[str, Any]:
         plan = for_sessions(self.plan, sessions, self.options.connects_per_second)
         workers = min(self.options.workers, sessions)
         try:
+            if self._rehearsal is not None:
+                plan = await self._rehearsal.rehearsed(plan)
             found = await run(plan, workers, self._server, self._bar.show)
         finally:
             self._bar.clear()
@@ -130,34 +134,8 @@ async def _ramp(runs: _Runs) -> int:
     return 0 if ramp.held else 1
 
 
-async def _with_speech(
-    plan: Plan, files: list[Path] | None, folder: Path, bar: ProgressBar
-) -> Plan:
-    """The plan with what is to be said, and what the server hears in it."""
-    pcm = await trio.to_thread.run_sync(from_files, files) if files else None
-    if pcm is None:
-        pcm = await trio.to_thread.run_sync(built_in)
-    names = [str(file) for file in files or ()] or [f"sentence {n}" for n in range(len(pcm))]
-    speech = folder / "speech.npz"
-    series = {str(number): np.frombuffer(each, "<i2") for number, each in enumerate(pcm)}
-    np.savez(speech, **series)  # type: ignore[arg-type]
-    plan = evolve(plan, speech=str(speech))
-    # Two turns each, and they do not join all at once: hardly anybody else speaks.
-    alone = evolve(for_sessions(plan, len(pcm), 2.0), turns=2, barge_in=0, seconds=2 * PATIENCE)
-    try:
-        tally, _ = await carry_out(alone, 1, None, bar.show)
-    finally:
-        bar.clear()
-    if tally.failures:
-        number, why = tally.failures[0]
-        raise BenchError(f"{names[number]}, or what follows it, spoken alone: {why}")
-    heard = [
-        tuple(words for number, words, _ in tally.heard if number == each)
-        for each in range(len(pcm))
-    ]
-    check_known(heard, names)
-    repeated = all(repeats(answer, words) for _, words, answer in tally.heard)
-    return evolve(plan, heard=tuple(heard), repeated=repeated)
+def _recordings(files: list[Path] | None) -> list[Recording]:
+    return from_files(files) if files else built_in()
 
 
 def _look_ahead(milliseconds: float | None) -> float:

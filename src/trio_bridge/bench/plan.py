@@ -43,7 +43,8 @@ class Plan:
         ca: A PEM file with certificates to trust under `wss://`.
         key: Sent as the bearer token, if it is not empty.
         scenario: What the sessions do.
-        speech: The file with the utterances of the voice scenario: a series `0`, `1`…
+        speech: The file with the utterances of the voice scenario: a series `0`, `1`…, each
+            for the session of that number.
         heard: What the server hears in each of them, each time; empty: to be found out.
         repeated: Answers repeat what was heard.
         turns: After so many a session of the voice scenario ends. 0: it goes on.

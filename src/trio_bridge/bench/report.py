@@ -94,10 +94,7 @@ def _voice(found: dict[str, Any]) -> list[str]:
             "turns",
             f"{found['turns']} as said, {found['exact_transcripts']} of them word for word"
             " as when spoken alone",
-            "all say the same: a mix-up of sessions is not seen"
-            if found["utterances"] == 1
-            else f"{found['utterances']} utterances: a mix-up of sessions that say the same is"
-            " not seen",
+            "each session in words of its own",
         ),
     ]
 

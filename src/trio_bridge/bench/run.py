@@ -157,7 +157,6 @@ def _echo(plan: Plan, tally: Tally) -> dict[str, Any]:
 
 def _voice(plan: Plan, tally: Tally) -> dict[str, Any]:
     return {
-        "utterances": len(plan.heard),
         "turns": tally.turns,
         "exact_transcripts": tally.exact,
         "silence_ms": SILENCE_MS,

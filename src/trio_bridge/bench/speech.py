@@ -1,19 +1,20 @@
 """What the sessions of the voice scenario say, and how it is told whose it was.
 
-Recognisers err, more so with a synthetic voice, but they err alike: what one makes of an
-utterance when hardly anybody else speaks, it makes of it under load. So every utterance is
-first spoken by itself, as a session's first words and after others, and these transcripts are
-what it is known by. Later a transcript must be
-more like its own utterance's than like any other's.
+Every session has words of its own, which are its marker: whatever comes of them belongs to it
+and to no other. Recognisers err, more so with a synthetic voice, but they err alike: what one
+makes of an utterance when hardly anybody else speaks, it makes of it under load. So every
+utterance is first spoken by itself (see `rehearsal.py`), as a session's first words and again,
+and these transcripts are what it is known by. Later a transcript must be more like its own
+utterance's than like any other session's.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from itertools import combinations, product
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,19 @@ SENTENCES = (
     "They have been in the country for many years.",
     "We will meet again in the morning at the station.",
     "My mother and my father live in the old house.",
+    "The children were playing with a ball in the garden.",
+    "She bought a new red car from her brother last year.",
+    "Please open the window before you go to sleep.",
+    "There is nothing better than a cup of coffee.",
+    "The doctor will not see you until next Thursday.",
+    "It began to rain when the ship left the harbour.",
+    "Nobody knew why the king had sent his army away.",
+    "Turn left at the church and follow the river.",
 )
 """What is said unless the user has recordings."""
+
+GAP = 0.2
+"""Seconds between two recordings that are said in one breath: too short to end a turn."""
 
 LEVEL = 0.3
 """The peak of a built-in utterance: as near to the microphone as people are."""
@@ -54,6 +66,10 @@ LIKE = 0.6
 """How like its own utterance's a transcript must be, from 0 to 1. Those of different sentences
 are alike by 0.25 to 0.53."""
 
+TOO_LIKE = 0.9
+"""How like each other the transcripts of two utterances are that cannot be told apart for
+sure."""
+
 Float32 = NDArray[np.float32]
 
 
@@ -61,8 +77,16 @@ class SpeechError(BridgeError):
     """There is nothing to say, or it cannot be told apart."""
 
 
-def built_in() -> list[bytes]:
-    """The sentences, spoken by the engine that ships: PCM16 at 24 kHz.
+@frozen
+class Recording:
+    """Something that can be said: PCM16 at 24 kHz."""
+
+    name: str
+    pcm: bytes = field(repr=False)
+
+
+def built_in() -> list[Recording]:
+    """The sentences, spoken by the engine that ships.
 
     Raises:
         SpeechError: The engine does not start.
@@ -80,19 +104,35 @@ def built_in() -> list[bytes]:
             resampler = StreamResampler(engine.sample_rate, RATE, quality="best")
             samples = np.concatenate([resampler.process(said), resampler.flush()])
             samples *= np.float32(LEVEL) / np.abs(samples).max()
-            spoken.append(float32_to_pcm16(samples))
+            spoken.append(Recording(repr(sentence), float32_to_pcm16(samples)))
     except EngineError as exc:
         raise SpeechError(str(exc)) from exc
     return spoken
 
 
-def from_files(paths: Sequence[Path]) -> list[bytes]:
-    """Recordings as PCM16 at 24 kHz.
+def from_files(paths: Sequence[Path]) -> list[Recording]:
+    """Recordings of the user's.
 
     Raises:
         SoundError: One is not there, or no sound.
     """
-    return [float32_to_pcm16(read_sound(path)) for path in paths]
+    return [Recording(str(path), float32_to_pcm16(read_sound(path))) for path in paths]
+
+
+def sayings(recordings: Sequence[Recording]) -> Iterator[Recording]:
+    """All that can be said with recordings: each of them, then any two in one breath."""
+    yield from recordings
+    gap = bytes(2 * int(GAP * RATE))
+    for one, other in permutations(recordings, 2):
+        yield Recording(
+            f"{one.name} with {other.name}", _trimmed(one.pcm) + gap + _trimmed(other.pcm)
+        )
+
+
+def _trimmed(pcm: bytes) -> bytes:
+    samples = np.frombuffer(pcm, "<i2")
+    first, last = spoken(samples) or _loud(samples)
+    return pcm[2 * first : 2 * (last + 1)]
 
 
 @frozen
@@ -100,7 +140,7 @@ class Said:
     """An utterance.
 
     Args:
-        number: Which it is.
+        number: Whose it is: the session's.
         frames: Its appends, ready to be sent.
         first_loud: The frame in which speech begins.
         last_loud: The frame in which it ends.
@@ -121,7 +161,7 @@ class Said:
 
 @define
 class Speech:
-    """All utterances of a run."""
+    """All utterances of a run, one for each session."""
 
     utterances: list[Said]
     silence: bytes
@@ -162,12 +202,6 @@ class Speech:
         (silence,) = append_frames(bytes(2 * frame_samples), frame_samples)
         return cls(utterances, silence, repeated)
 
-    def choose(self, session: int, turn: int) -> Said:
-        """What a session says in a turn: another order of utterances for each session."""
-        # Sessions that join one after the other say different things at the same time.
-        place = session + (turn - 1) * (1 + session // len(self.utterances))
-        return self.utterances[place % len(self.utterances)]
-
     def wrong(self, said: Said, heard: str, answer: str) -> str | None:
         """What is wrong with what was heard and answered, if anything is."""
         if not heard:
@@ -175,7 +209,9 @@ class Speech:
         if not said.heard:
             return None
         own = said.likeness(heard)
-        if own < LIKE or any(other.likeness(heard) > own for other in self.utterances):
+        if own < LIKE or any(
+            more_like(heard, known, own) for other in self.utterances for known in other.heard
+        ):
             return f"heard {heard!r} instead of {said.heard[0]!r}"
         if self.repeated and not repeats(answer, heard):
             return f"heard {heard!r}, and answered {answer!r}"
@@ -225,7 +261,24 @@ def _loud(samples: NDArray[np.int16]) -> tuple[int, int]:
 
 def likeness(one: str, other: str) -> float:
     """Of two transcripts, from 0 to 1."""
-    return SequenceMatcher(None, _plain(one), _plain(other), autojunk=False).ratio()
+    return _matcher(one, other).ratio()
+
+
+def more_like(one: str, other: str, bound: float) -> bool:
+    """Whether two transcripts are more alike than that."""
+    if bound >= 1:
+        return False
+    matcher = _matcher(one, other)
+    # Cheap upper bounds first: a worker has many others to compare with, and little time.
+    return (
+        matcher.real_quick_ratio() > bound
+        and matcher.quick_ratio() > bound
+        and matcher.ratio() > bound
+    )
+
+
+def _matcher(one: str, other: str) -> SequenceMatcher[str]:
+    return SequenceMatcher(None, _plain(one), _plain(other), autojunk=False)
 
 
 def repeats(answer: str, heard: str) -> bool:
@@ -233,19 +286,10 @@ def repeats(answer: str, heard: str) -> bool:
     return _plain(heard) in _plain(answer)
 
 
-def check_known(heard: Sequence[tuple[str, ...]], names: Sequence[str]) -> None:
-    """See whether utterances can be told apart by what the server hears in them.
-
-    Raises:
-        SpeechError: Two of them are too much alike.
-    """
-    for (name, one), (other, two) in combinations(zip(names, heard, strict=True), 2):
-        for words, others in product(one, two):
-            if likeness(words, others) > (1 + LIKE) / 2:
-                raise SpeechError(
-                    f"the server hears nearly the same in {name} and {other}:"
-                    f" {words!r}, {others!r}"
-                )
+def heard_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two utterances cannot be told apart for sure by what the server hears in them,
+    each time."""
+    return any(more_like(words, others, TOO_LIKE) for words in one for others in other)
 
 
 def _plain(words: str) -> str:

@@ -1,5 +1,8 @@
 """A session of the voice scenario: it speaks, is answered, and sometimes interrupts.
 
+It has a marker of its own in all that it says: words that no other session speaks, and in
+writing a number that no other asks to count from.
+
     pause ─► speaking ─► until it is heard, answered, and the answer has been played ─► pause
                ▲
     asked in writing for a long answer; the first second of that has come (every k-th turn)
@@ -21,6 +24,7 @@ from trio_bridge.bench.plan import RATE
 from trio_bridge.bench.playout import Playout
 from trio_bridge.bench.session import BenchSession
 from trio_bridge.bench.speech import Said, Speech
+from trio_bridge.nodes.number_words import find_numbers
 
 SILENCE_MS = 500
 """Of silence end a turn. It is part of the time from speech to answer."""
@@ -34,7 +38,8 @@ INTO_THE_ANSWER = 1.0
 PATIENCE = 30.0
 """Seconds after which a turn counts as lost."""
 
-LONG_ANSWER = "Count to sixty."
+COUNT = 60
+"""Numbers in a long answer."""
 
 _CONFIGURE = text_frame(
     orjson.dumps(
@@ -55,18 +60,21 @@ _CONFIGURE = text_frame(
         }
     )
 )
-_ASK = text_frame(
-    orjson.dumps(
-        {
-            "type": "conversation.item.create",
-            "item": {
-                "type": "message",
-                "role": "user",
-                "content": [{"type": "input_text", "text": LONG_ANSWER}],
-            },
-        }
-    )
-) + text_frame(b'{"type":"response.create"}')
+
+
+def count_from(session: int) -> int:
+    """The number that a session asks to count from: its own."""
+    return 101 + session
+
+
+def ask_for_long(session: int) -> bytes:
+    """The frames that ask for a session's long answer in writing."""
+    first = count_from(session)
+    text = f"Count from {first} to {first + COUNT - 1}."
+    content = [{"type": "input_text", "text": text}]
+    item = {"type": "message", "role": "user", "content": content}
+    create = orjson.dumps({"type": "conversation.item.create", "item": item})
+    return text_frame(create) + text_frame(b'{"type":"response.create"}')
 
 
 @define
@@ -120,6 +128,8 @@ class VoiceSession(BenchSession):
     """Speaks utterance after utterance."""
 
     _speech: Speech
+    _ask: bytes = field(init=False)
+    """The frames that ask for its long answer."""
     _sent: array[float] = field(factory=lambda: array("d"), init=False)
     """When each frame was sent."""
     _turns: int = field(default=0, init=False)
@@ -131,6 +141,9 @@ class VoiceSession(BenchSession):
     _answer: _Answer | None = field(default=None, init=False)
     _stopped_ms: int | None = field(default=None, init=False)
     """Where in the session's audio the server took the last turn to have ended."""
+
+    def __attrs_post_init__(self) -> None:
+        self._ask = ask_for_long(self.number)
 
     @property
     def configuration(self) -> bytes:
@@ -175,10 +188,10 @@ class VoiceSession(BenchSession):
         every = self._plan.barge_in
         # Not all sessions in the same turn.
         interrupts = bool(every) and (self.number + self._turns) % every == 0
-        self._turn = _Turn(self._speech.choose(self.number, self._turns), now, interrupts)
+        self._turn = _Turn(self._speech.utterances[self.number], now, interrupts)
         if interrupts:
             self._long = None
-            self.send(_ASK)
+            self.send(self._ask)
         return True
 
     def _may_speak(self, turn: _Turn, now: float) -> bool:
@@ -224,9 +237,9 @@ class VoiceSession(BenchSession):
                     self._long = self._answer
                 elif turn is not None:
                     turn.answer = self._answer
-            case "response.output_audio_transcript.done":
+            case "response.output_audio_transcript.delta":
                 if self._answer is not None and event["response_id"] == self._answer.id:
-                    self._answer.words += event["transcript"]
+                    self._answer.words += event["delta"]
             case "response.done":
                 self._done(event["response"], at)
             case "input_audio_buffer.speech_started":
@@ -283,7 +296,9 @@ class VoiceSession(BenchSession):
             return
         answer.done = True
         status = response["status"]
-        if status == "cancelled" and turn is not None and turn.first is not None:
+        if answer is self._long and (wrong := self._counted_wrong(answer.words)):
+            self.fail(f"turn {self._turns}: {wrong}")
+        elif status == "cancelled" and turn is not None and turn.first is not None:
             if answer is self._long and self.measuring(at):
                 began = turn.first + turn.said.first_loud
                 self._tally.barge_in.append(at - self._sent[min(began, len(self._sent) - 1)])
@@ -291,6 +306,16 @@ class VoiceSession(BenchSession):
                 turn.answer = None
         elif status != "completed":
             self.fail(f"turn {self._turns}: the answer ended as {status}")
+
+    def _counted_wrong(self, words: str) -> str | None:
+        """What is wrong with a long answer, if anything is, where the one who answers is known
+        to do as it is told."""
+        first = count_from(self.number)
+        # The last number may not be whole.
+        counted = find_numbers(words)[:-1]
+        if not self._speech.repeated or counted[:1] == [first]:
+            return None
+        return f"asked to count from {first}, and heard {words!r}"
 
 
 def _missing(turn: _Turn) -> str:

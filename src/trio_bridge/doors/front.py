@@ -61,6 +61,13 @@ class App(Protocol):
     async def http(self, request: HttpRequest) -> HttpResponse:
         """Answer a plain HTTP request."""
 
+    @property
+    def starting(self) -> bool:
+        """Whether WebSockets should wait, since it cannot serve them yet."""
+
+    async def wait_started(self, request: HttpRequest) -> None:
+        """Wait until it has started, for as long as this request may be kept waiting."""
+
     def admit(self, request: HttpRequest) -> HttpResponse | None:
         """Decide on a WebSocket before the upgrade: None lets it in, a response refuses it."""
 
@@ -126,6 +133,10 @@ class _Connection:
                     return
                 if wants_websocket(request):
                     check_handshake(request)
+                    if self.app.starting and not await self._wait_for_app(request):
+                        return
+                    # No turn of the loop between this and the upgrade: what is decided here
+                    # depends on who else has been let in.
                     response = self.app.admit(request)
                     if response is None:
                         await self._upgrade(request)
@@ -207,6 +218,25 @@ class _Connection:
             data = await self.stream.read(READ_BYTES)
             self._received = self._received or bool(data)
             self._h11.receive_data(data)
+
+    async def _wait_for_app(self, request: HttpRequest) -> bool:
+        """Let the app start; returns whether the client is still there."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read_ahead, nursery.cancel_scope)
+            await self.app.wait_started(request)
+            nursery.cancel_scope.cancel()
+        _, gone = self._h11.trailing_data
+        return not gone
+
+    async def _read_ahead(self, waiting: trio.CancelScope) -> None:
+        """Take what the client sends while it waits: its end, as a rule, or a little."""
+        try:
+            data = await self.stream.read(READ_BYTES)
+        except trio.BrokenResourceError:
+            data = b""
+        self._h11.receive_data(data)
+        if not data:
+            waiting.cancel()
 
     async def _ask_app(self, request: HttpRequest) -> HttpResponse:
         try:

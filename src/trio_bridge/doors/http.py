@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from attrs import Factory, field, frozen
 
@@ -18,6 +19,7 @@ from trio_bridge.doors.exchange import (
     json_response,
 )
 from trio_bridge.doors.minting import Mint
+from trio_bridge.errors import BackendUnavailable
 
 
 @frozen
@@ -28,8 +30,8 @@ class Status:
     …).
     """
 
-    healthy: bool
-    not_ready: str | None
+    state: Literal["starting", "healthy", "degraded"]
+    not_ready: BackendUnavailable | None
     """Why no new session should be sent here, if that is so."""
     active_sessions: int
     uptime: float
@@ -133,7 +135,7 @@ def _nothing_here(path: str) -> HttpResponse:
 def _health(status: Status) -> HttpResponse:
     return json_response(
         {
-            "status": "healthy" if status.healthy else "degraded",
+            "status": status.state,
             "activeSessions": status.active_sessions,
             "uptime": round(status.uptime, 3),
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -145,7 +147,16 @@ def _health(status: Status) -> HttpResponse:
 def _ready(status: Status) -> HttpResponse:
     if status.not_ready is None:
         return json_response({"ready": True})
-    return json_response({"ready": False, "reason": status.not_ready}, status=503)
+    return json_response(
+        {"ready": False, "reason": str(status.not_ready)},
+        status=503,
+        headers=(retry_after(status.not_ready),),
+    )
+
+
+def retry_after(unavailable: BackendUnavailable) -> tuple[str, str]:
+    """The header that says when it is worth trying again."""
+    return "retry-after", str(max(math.ceil(unavailable.retry_after), 1))
 
 
 def _root() -> HttpResponse:
