@@ -61,6 +61,30 @@ async def test_one_that_has_run_long_is_replaced_at_once(
         assert supervisor.failure is None
 
 
+async def test_it_outlives_what_stands_on_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instances that are cancelled need it to stop; so its end is that of the context."""
+    ends: list[float] = []
+
+    @asynccontextmanager
+    async def open_runtime() -> AsyncGenerator[Mortal, None]:
+        try:
+            yield Mortal(1e9)
+        finally:
+            ends.append(trio.current_time())
+
+    monkeypatch.setattr(supervision, "open_runtime", open_runtime)
+    with trio.move_on_after(1):
+        async with open_supervisor(), trio.open_nursery():
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(2)
+    assert ends == [3]
+
+
 async def test_those_that_die_soon_are_replaced_later_and_later(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ class Supervisor:
     _last_failure: str | None = field(default=None, init=False)
     _restarts: int = field(default=0, init=False)
     _backoff: Backoff = field(factory=Backoff, init=False)
+    _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     @property
     def ground(self) -> Runtime:
@@ -69,14 +70,25 @@ class Supervisor:
         }
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Start a runtime and replace it whenever it dies; runs until cancelled.
+        """Start a runtime and replace it whenever it dies; runs until `close`. A cancellation
+        from outside ends only the first start: instances that are cancelled stop on a runtime
+        that runs.
 
         Raises:
             RuntimeFailed: The first one does not come up.
         """
-        async with open_runtime() as self._runtime:
-            task_status.started()
-            await self._until_failed(self._runtime)
+        with self._scope:
+            async with open_runtime() as self._runtime:
+                self._scope.shield = True
+                task_status.started()
+                await self._until_failed(self._runtime)
+            await self._replace()
+
+    def close(self) -> None:
+        """End the runtime. Nobody stands on it any more."""
+        self._scope.cancel()
+
+    async def _replace(self) -> None:
         while True:
             try:
                 await trio.sleep_until(self._backoff.retry_at)
@@ -131,7 +143,9 @@ async def open_supervisor() -> AsyncGenerator[Supervisor, None]:
             # Raised outside the nursery, which would wrap it.
             failure = exc
         else:
-            yield supervisor
-        nursery.cancel_scope.cancel()
+            try:
+                yield supervisor
+            finally:
+                supervisor.close()
     if failure is not None:
         raise failure
