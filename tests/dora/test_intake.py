@@ -122,7 +122,7 @@ async def test_a_slow_node_is_given_less_and_shared_fairly(autojump_clock: MockC
         nursery.cancel_scope.cancel()
     assert min(ends) > 20
     assert max(ends) < 40
-    assert max(ends) - min(ends) < 10
+    assert max(ends) - min(ends) < 9
     # The head starts, NARROW ahead, and what a piece may be more.
     assert instance.most < 10 * 1.5 + 2 * NARROW + 10
 

@@ -47,7 +47,7 @@ little and as much. A monitor that hears 500 times as fast as people speak takes
 0.06 s, and one that hears 30 times as fast the least in 0.13 s."""
 
 
-@define
+@define(eq=False)
 class Pace:
     """Whether one session speaks faster than people do, and than it is understood.
 
@@ -127,7 +127,8 @@ class Intake:
     """Seconds that are ahead of their pace, under way or about to leave."""
     _leaving: float = field(default=0.0, init=False)
     _room: float = field(default=NARROW, init=False)
-    _moved: trio.Event = field(factory=trio.Event, init=False)
+    _line: dict[Pace, trio.Event] = field(factory=dict, init=False)
+    """Who waits → what it is woken by, in turn: who has just sent stands behind the others."""
 
     def __attrs_post_init__(self) -> None:
         self._received = dict.fromkeys(self._links, -1)
@@ -138,13 +139,30 @@ class Intake:
         """Whether a session may send now."""
         if self._under_way and now - self._under_way[0][1] > LATE:
             return False
-        return pace.free_at <= now or (self._ahead < self._room and pace.understood)
+        if pace.free_at <= now:
+            return True
+        return self._ahead < self._room and pace.understood and self._first(pace) is pace
 
     async def room(self, pace: Pace) -> None:
         """Wait until a session may send. There is no checkpoint between that and the return."""
-        while not self.has_room(pace, now := trio.current_time()):
-            with trio.move_on_at(pace.free_at if pace.free_at > now else math.inf):
-                await self._moved.wait()
+        if self.has_room(pace, trio.current_time()):
+            return
+        self._line[pace] = trio.Event()
+        try:
+            while not self.has_room(pace, now := trio.current_time()):
+                with trio.move_on_at(pace.free_at if pace.free_at > now else math.inf):
+                    await self._line[pace].wait()
+                self._line[pace] = trio.Event()
+        finally:
+            del self._line[pace]
+            # There may be room for another, who looks when this one has sent.
+            first = self._first()
+            if first is not None:
+                self._line[first].set()
+
+    def _first(self, otherwise: Pace | None = None) -> Pace | None:
+        """Who may send ahead of its pace before all others."""
+        return next((pace for pace in self._line if pace.understood), otherwise)
 
     def said(self, row: Listen, pace: Pace, now: float) -> None:
         """A session sends a row."""
@@ -181,8 +199,8 @@ class Intake:
 
     def stir(self) -> None:
         """Have those who wait look again."""
-        self._moved.set()
-        self._moved = trio.Event()
+        for woken in self._line.values():
+            woken.set()
 
     def _adapt(self, seconds: float, took: float) -> None:
         # More by a part of what went through in time, half as much where it did not.
