@@ -109,6 +109,33 @@ async def test_no_more_descriptors(backlog, knock):
     await accept(backlog, 2)
 
 
+class Denied:
+    """A socket that loses the first connection."""
+
+    def __init__(self, whole, code):
+        self.whole, self.codes = whole, [code]
+
+    def accept(self):
+        if self.codes:
+            raise OSError(self.codes.pop(), "lost")
+        return self.whole.accept()
+
+    def fileno(self):
+        return self.whole.fileno()
+
+
+@pytest.mark.parametrize("code", ["ECONNABORTED", "EPERM", "ENETUNREACH", "EPROTO"])
+async def test_a_connection_that_is_lost_before_it_is_accepted_is_no_matter(
+    backlog, knock, code
+):
+    """A firewall may say so, too; the server goes on."""
+    knock(1)
+    whole = backlog.socket
+    backlog.socket = Denied(whole, getattr(errno, code))
+    await accept(backlog, 1)
+    backlog.socket = whole
+
+
 async def test_closing_it_frees_the_address(backlog):
     """Who waits for a connection is told."""
     address = backlog.socket.getsockname()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import trio
 import trio.testing
 from tests.support.dora_node import FakeNode, message
 
+from trio_bridge.dora import inbox as inbox_module
 from trio_bridge.dora.contract import Speech
 from trio_bridge.dora.dora_node import Raw
 from trio_bridge.dora.inbox import Inbox
@@ -38,6 +41,34 @@ async def test_events_come_in_order_and_end_with_the_stop(nursery: trio.Nursery)
         assert (event.number, event.rows[0].audio_ms) == (number, number)
     assert await inbox.receive() == Stopped()
     await inbox.ended.wait()
+
+
+async def test_the_thread_waits_for_room_no_longer_than_there_is_none(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it fills the inbox between two lines of who makes room."""
+    node, trio_thread = FakeNode(), threading.current_thread()
+    inbox = Inbox(node, limit=3)
+    weigh, waited = inbox_module._weight, list[bool]()
+
+    def slowly(event: NodeEvent | Raw) -> int:
+        if threading.current_thread() is trio_thread and not waited:
+            waited.append(True)
+            for number in range(1, 8):
+                node.incoming.put(message([Speech("s", "started", "u", number)], n=number))
+            time.sleep(0.1)
+        return weigh(event)
+
+    monkeypatch.setattr(inbox_module, "_weight", slowly)
+    nursery.start_soon(inbox.run)
+    node.incoming.put(message([Speech("s", "started", "u", 0)], n=0))
+    with trio.fail_after(5):
+        for number in range(8):
+            event = await inbox.receive()
+            assert isinstance(event, Batch)
+            assert event.number == number
+    node.incoming.put(None)
+    assert await inbox.receive() == Stopped()
 
 
 async def test_large_messages_hold_the_thread_up_sooner(nursery: trio.Nursery) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 import trio
+import trio.testing
 from attrs import define
 from trio.testing import MockClock
 
@@ -83,6 +84,32 @@ async def test_it_outlives_what_stands_on_it(
                 with trio.CancelScope(shield=True):
                     await trio.sleep(2)
     assert ends == [3]
+
+
+async def test_a_start_is_cancelled_in_the_moment_in_which_it_succeeds(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = trio.Event()
+
+    @asynccontextmanager
+    async def open_runtime() -> AsyncGenerator[Mortal, None]:
+        await up.wait()
+        yield Mortal(1e9)
+
+    monkeypatch.setattr(supervision, "open_runtime", open_runtime)
+    scope = trio.CancelScope()
+
+    async def stand() -> None:
+        with scope:
+            async with open_supervisor():
+                await trio.sleep_forever()
+
+    with trio.fail_after(10, shield=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stand)
+            await trio.testing.wait_all_tasks_blocked()
+            up.set()
+            scope.cancel()
 
 
 async def test_those_that_die_soon_are_replaced_later_and_later(

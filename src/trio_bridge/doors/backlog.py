@@ -15,8 +15,26 @@ from attrs import define, field
 ACCEPTED_IN_A_ROW = 32
 """Connections that are accepted without letting others run: 2 ms of work."""
 
-_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH})
-"""What Linux says of a connection that broke before it was accepted; the next may be whole."""
+_GONE = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.EPROTONOSUPPORT,
+        errno.ESOCKTNOSUPPORT,
+        errno.ETIMEDOUT,
+        *(getattr(errno, name) for name in ("ENONET", "ENOSR") if hasattr(errno, name)),
+    }
+)
+"""What accept(2) says of a connection that broke before it was accepted, or that a firewall
+does not allow; the next may be whole."""
 
 
 @define(eq=False)

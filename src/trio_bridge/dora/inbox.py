@@ -55,6 +55,8 @@ class Inbox:
     _arrived: trio.Event = field(factory=trio.Event, init=False)
     _closed: bool = field(default=False, init=False)
     _in_a_row: int = field(default=0, init=False)
+    _held_up: bool = field(default=False, init=False)
+    """Whether the thread waits for room, or is about to."""
     # Each is written by one thread alone.
     _weight_in: int = field(default=0, init=False)
     _weight_out: int = field(default=0, init=False)
@@ -118,9 +120,10 @@ class Inbox:
             event = self._events.popleft()
         except IndexError:
             raise trio.WouldBlock from None
-        was_full = self._full
         self._weight_out += _weight(event)
-        if was_full and not self._full:
+        # The thread says that it waits before it looks for room; we make room before we look
+        # whether it waits. So one of us sees the other, wherever the interpreter switches.
+        if self._held_up and not self._full:
             with self._room:
                 self._room.notify_all()
         return self._decode(event) if isinstance(event, dict) else event
@@ -141,8 +144,10 @@ class Inbox:
 
     def _append(self, event: NodeEvent | Raw) -> None:
         with self._room:
+            self._held_up = self._full
             while self._full and not self._closed:
                 self._room.wait()
+            self._held_up = False
             self._weight_in += _weight(event)
             self._events.append(event)
 

@@ -385,11 +385,11 @@ class Answering:
         self._speaking.remove(sentence)
         answer = sentence.answer
         if not answer.cancelled:
+            if sentence.completed:
+                self._spoken_of[sentence.number] = sentence
             if sentence.text:
                 # It was not spoken, but the answer says it.
                 self._tell(TextDelta(answer.response_id, sentence.text))
-            if sentence.completed:
-                self._spoken_of[sentence.number] = sentence
             self._tell_spoken("completed")
             self._await_segments(answer, now)
         self._speak_next(now)

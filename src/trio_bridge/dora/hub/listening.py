@@ -267,8 +267,10 @@ class Listening:
             self._say(utterance, final=False)
 
     def _finish(self, utterance: _Utterance) -> None:
-        self._open.remove(utterance)
-        self._say(utterance, final=True)
+        # What was told before may have ended the session, and with it all that was open.
+        if utterance in self._open:
+            self._open.remove(utterance)
+            self._say(utterance, final=True)
 
     def _say(self, utterance: _Utterance, *, final: bool) -> None:
         text = utterance.text
@@ -280,7 +282,8 @@ class Listening:
         )
 
     def _drop(self, utterance: _Utterance) -> None:
-        self._open.remove(utterance)
+        if utterance in self._open:
+            self._open.remove(utterance)
         self._speaking = None
 
     def _forget_heard(self) -> None:

@@ -79,6 +79,8 @@ class Supervisor:
         """
         with self._scope:
             async with open_runtime() as self._runtime:
+                # Who is cancelled at this very moment would wait for us, and never close us.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 self._scope.shield = True
                 task_status.started()
                 await self._until_failed(self._runtime)
