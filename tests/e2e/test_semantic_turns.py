@@ -12,7 +12,7 @@ from trio_bridge.dora.backend import DoraBackend, open_dora_backend
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.messages import Configure, InputAudio, SpeechStopped, Transcript
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE = 16_000
 FRAME = 320
