@@ -199,6 +199,19 @@ async def test_it_waits_no_longer_than_clients_do(start, monkeypatch):
     await early.aclose()
 
 
+@pytest.mark.parametrize("early", [b"", b"early frames"])
+async def test_who_leaves_while_it_waits_is_let_go_of(start, early):
+    """Also who has said something meanwhile."""
+    await start.listening()
+    stream = await start.knock()
+    if early:
+        await stream.send_all(early)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    await stream.send_eof()
+    assert await answer(stream) == b""
+    await stream.aclose()
+
+
 async def test_of_many_that_wait_no_more_are_let_in_than_there_are_places(start):
     """All are let go on in the same turn of the loop."""
     start.backend = Two(idle)

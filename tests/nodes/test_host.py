@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import queue
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import trio
 import trio.testing
-from attrs import define, field
+from tests.support import dora_node as support
 
 from trio_bridge.dora.codec import decode, encode
 from trio_bridge.dora.contract import Ack, Cancel, Speech
 from trio_bridge.nodes.host import ACK_MESSAGES, open_node
 
 
-@define
-class FakeNode:
-    sent: list[tuple[str, pa.Array, dict[str, Any]]] = field(factory=list)
-    incoming: queue.Queue[dict[str, Any] | None] = field(factory=queue.Queue)
-
-    def next(self) -> dict[str, Any] | None:
-        return self.incoming.get()
-
-    def send_output(
-        self, output_id: str, data: pa.Array, metadata: dict[str, Any] | None = None
-    ) -> None:
-        self.sent.append((output_id, data, metadata or {}))
-
+class FakeNode(support.FakeNode):
     def put(self, number: int, **metadata: Any) -> None:
         self.incoming.put(
             {
