@@ -33,6 +33,10 @@ from trio_bridge.audio.resample import StreamResampler
 SETTLE = 50
 """Frames not counted at the start: the first second holds the handshake's own costs."""
 
+LEAVING = 5
+"""Frames not counted at the end: all sessions leave at once, and that is a burst of its own.
+What is measured is the delay while all of them talk."""
+
 REST = 0.5
 """Seconds between the end of a session and the check of what it heard: all sessions of a run
 end within a frame of each other."""
@@ -72,7 +76,7 @@ async def one_session(
         # The others may still be talking, and what is computed here would delay their clocks.
         await trio.sleep(REST)
         check_tone(client, number, len(sent))
-        delays.extend(frame_delays(client, times, frame_ms)[SETTLE:])
+        delays.extend(frame_delays(client, times, frame_ms)[SETTLE:-LEAVING])
 
 
 def frame_delays(client: Client, times: list[float], frame_ms: int) -> list[float]:
