@@ -12,7 +12,7 @@ from tests.support.pool import START, STOP, FakeInstance, Machine, open_house
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_bridge.dora.backoff import FIRST, MOST, STEADY, Backoff
-from trio_bridge.dora.pool import RETRY_AFTER, Pool
+from trio_bridge.dora.pool import CLEARED_WITHIN, RETRY_AFTER, Pool
 from trio_bridge.dora.settings import DoraSettings
 from trio_bridge.errors import DataflowError, RuntimeFailed
 
@@ -185,6 +185,25 @@ async def test_a_broken_one_is_replaced(autojump_clock: MockClock) -> None:
         await trio.sleep(STOP + START + 0.1)
         assert house.waited("a") == STOP + START
         assert house.pool.status()["failures"] == 0
+
+
+@pytest.mark.parametrize(
+    ("clearing", "waited"), [(0.3, 0.3), (2 * CLEARED_WITHIN, CLEARED_WITHIN)]
+)
+async def test_what_has_broken_is_cleared_away_before_another_starts(
+    clearing: float, waited: float, autojump_clock: MockClock
+) -> None:
+    """It is not waited for very long."""
+    async with open_house(sessions=1, warm=1, max_instances=4) as house:
+        house.machine.clearing = clearing
+        await house.come("a")
+        await trio.sleep(START + STEADY + 1)
+        assert len(house.machine.starts) == 2  # in advance
+        broken_at = trio.current_time()
+        house.machine.made[1].fail()
+        await house.come("b")
+        await trio.sleep(STEADY)
+        assert house.machine.starts[2] == pytest.approx(broken_at + waited)
 
 
 async def test_starts_that_fail_are_tried_again_less_and_less_often(

@@ -51,6 +51,9 @@ class Machine:
     disturbed: set[str] = field(factory=set)
     """Sessions whose instance was stopped under them."""
 
+    clearing: float = STOP
+    """Seconds that the end of a broken one takes."""
+
     closing: bool = False
     running: int = 0
     most_running: int = 0
@@ -126,7 +129,7 @@ class FakeInstance:
                 if self.gone:
                     pass
                 elif self.broken.is_set():
-                    await trio.sleep(STOP)
+                    await trio.sleep(machine.clearing)
                 else:
                     if not machine.closing:
                         machine.disturbed |= self.on

@@ -44,6 +44,7 @@ class Member(Generic[InstanceT]):
         kept_since: Since when that keeps sessions of its own variant waiting.
         spared_until: When it may do so again.
         leaving: Whether it is being stopped.
+        overdue: Whether it has broken, and been waited for long enough.
     """
 
     instance: InstanceT
@@ -56,6 +57,7 @@ class Member(Generic[InstanceT]):
     kept_since: float = field(default=math.inf, init=False)
     spared_until: float = field(default=-math.inf, init=False)
     leaving: bool = field(default=False, init=False)
+    overdue: bool = field(default=False, init=False)
 
     @property
     def starting(self) -> bool:

@@ -32,6 +32,9 @@ RETRY_AFTER = 5.0
 
 _NOBODY: Final[Mapping[Choice, int]] = MappingProxyType({})
 
+CLEARED_WITHIN = 2.0
+"""Seconds that a start waits for instances that have broken; 0.3 s are usual."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -230,8 +233,19 @@ class Pool(Generic[InstanceT]):
                 with trio.move_on_at(roster.due(now)):
                     await self._changed.wait()
             else:
+                await self._cleared()
                 async with self._host.changing:
                     await self._change()
+
+    async def _cleared(self) -> None:
+        """Wait until what has broken is cleared away, or the machine would have that to do and
+        a start at once. One that takes long is not waited for again."""
+        slow = [each for each in self._roster.members if each.ending and not each.overdue]
+        with trio.move_on_after(CLEARED_WITHIN):
+            for broken in slow:
+                await broken.ended.wait()
+        for broken in slow:
+            broken.overdue = True
 
     async def _change(self) -> None:
         """Start or stop what is wanted now: it may be another, or none, than before others had
