@@ -31,6 +31,7 @@ from trio_bridge.dora.runtimes.ground import Daemon
 from trio_bridge.dora.runtimes.processes import ProcessId, child_of, process
 from trio_bridge.dora.runtimes.reachability import LOOK_INTERVAL, Reachability
 from trio_bridge.errors import RuntimeFailed
+from trio_bridge.nodes.probe import ATTACHED
 
 GONE = "there is no dora coordinator at 127.0.0.1:1; start one"
 
@@ -225,6 +226,7 @@ async def test_a_send_that_fails_is_the_end_of_the_instance_alone(
     ("code", "said", "outcome"),
     [
         (0, b"", "attached"),
+        (1, b"", "attached"),  # forked, and nobody was left to tell how it ended
         (1, b"RuntimeError: ...: no node with ID `probe-x`", "unknown"),
         (1, b"RuntimeError: internal error", "ended"),
     ],
@@ -233,7 +235,8 @@ async def test_what_comes_of_waiting(
     monkeypatch: pytest.MonkeyPatch, code: int, said: bytes, outcome: str
 ) -> None:
     async def run_process(command: Sequence[str], **_: Any) -> Any:
-        return subprocess.CompletedProcess(command, code, b"", said)
+        out = b"" if said else ATTACHED
+        return subprocess.CompletedProcess(command, code, out, said)
 
     monkeypatch.setattr(trio, "run_process", run_process)
     commands = Commands("dora", Path("/"), {})

@@ -31,7 +31,11 @@ ANSWERED_WITHIN = 0.25
 def node_processes(server: RunningServer) -> set[int]:
     """The nodes' own processes, and what those have started."""
     pids = children_of(server.process.pid)
-    return {pid for pid in pids if "trio_bridge.nodes" in command(pid)}
+    return {
+        pid
+        for pid in pids
+        if "trio_bridge.nodes" in command(pid) and "fork_server" not in command(pid)
+    }
 
 
 def nodes(server: RunningServer) -> set[int]:

@@ -56,9 +56,9 @@ async def test_a_signal_drains_and_leaves_nothing(
     """Open sessions get 1001 and a reason; processes, files and shared memory are gone."""
     before = abandoned_segments()
     children = children_of(server.process.pid)
-    assert (
-        len(children) == 5
-    )  # reader of foreign output, reaper, coordinator, daemon, the echo node
+    # Reader of foreign output, reaper, coordinator, daemon, fork server, the echo node and what
+    # stands in for it.
+    assert len(children) == 7
     async with connected(server.ws_url) as client:
         seconds = await server.stop(signum)
         code, reason = await client.wait_closed()
@@ -112,8 +112,9 @@ async def test_the_model_chooses_the_dataflow(tmp_path: Path) -> None:
     shown = ("--log-format", "json", "--log-level", "debug")
     arguments = ("--dataflow", "echo", "--config", str(config), *shown)
     async with running_server(tmp_path / "log", *arguments) as server:
-        # The reader of foreign output, reaper, coordinator, daemon, two nodes.
-        assert len(children_of(server.process.pid)) == 6
+        # The reader of foreign output, reaper, coordinator, daemon, fork server, two nodes with
+        # what stands in for them.
+        assert len(children_of(server.process.pid)) == 9
         for model, dataflow in (("other-1", "other"), ("third", "other"), ("any", "echo")):
             async with connected(server.ws_url, model) as client:
                 assert client.events[0].event["session"]["model"] == model

@@ -78,7 +78,7 @@ def test_what_goes_wrong_is_raised() -> None:
 
 def test_a_node_begins_with_it_and_its_workers_do_not() -> None:
     """The bulk is there before a line of the node itself has run."""
-    node = (sys.executable, "-m", "trio_bridge.nodes.responder")
+    node = (sys.executable, "-m", "trio_bridge.nodes.echo")
     for command, loaded in ((node, True), (worker_command("no-such-engine"), False)):
         environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
         done = subprocess.run(

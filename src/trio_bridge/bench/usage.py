@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Final
 
 from attrs import frozen
 
+from trio_bridge.dora.runtimes.forks import STAND_IN
 from trio_bridge.dora.runtimes.processes import parent_of, pids, stat_fields
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
-_PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _NODES = "trio_bridge.nodes."
 
 
@@ -23,7 +24,8 @@ class Process:
     Args:
         name: What it is in the bridge's world: `bridge`, a node's name, `dora daemon`…
         cpu: Seconds of processor time since it started.
-        resident_mb: Memory of its own in RAM; what it shares with others is not counted.
+        resident_mb: Memory in RAM that no file is behind. Of what several share, each has its
+            part.
     """
 
     pid: int
@@ -107,6 +109,8 @@ def _name(pid: int) -> str:
     for word in words:
         if word.startswith(_NODES):
             return word.removeprefix(_NODES)
+        if Path(word).name == STAND_IN:
+            return "stand-in"
     for at, word in enumerate(words):
         if word.endswith("/dora") and at + 1 < len(words):
             return f"dora {words[at + 1]}"
@@ -115,7 +119,9 @@ def _name(pid: int) -> str:
 
 def _own_mb(pid: int) -> float:
     try:
-        resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
+        # Nodes share what they were forked with, and only this tells.
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0.0
-    return (int(resident) - int(shared)) * _PAGE_MB
+    found = re.search(r"^Pss_Anon: +(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0

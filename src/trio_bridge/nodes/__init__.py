@@ -29,5 +29,6 @@ if sys.argv[:1] == ["-m"]:
     # A node begins here: Python says so while it looks for the module to run. All that it
     # imports is 0.3 s of work, which would be taken from the audio of the sessions that other
     # instances serve.
-    _named = {arg.rpartition(".")[2] for arg in sys.orig_argv}
-    import_gently((*ALL, *(module for node in OWN if node in _named for module in OWN[node])))
+    _named = {arg.rpartition(".")[2] for arg in sys.orig_argv} & set(OWN)
+    if _named:
+        import_gently((*ALL, *(module for node in _named for module in OWN[node])))

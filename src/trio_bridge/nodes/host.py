@@ -42,6 +42,9 @@ HEARTBEAT = 0.5
 """Seconds between heartbeats. They come from a Trio task, so that a node whose main loop is
 blocked falls silent."""
 
+DAEMON_VARIABLE = "_TRIO_BRIDGE_DAEMON"
+"""Names the daemon's process to a node that was forked, whose parent is another."""
+
 ACK_MESSAGES = 25
 """Unacknowledged messages after which a node acknowledges."""
 
@@ -192,7 +195,7 @@ class NodeIO:
         # A daemon that is killed shows in `next()` as one error among others, then silence.
         # The kernel's parent-death signal is no help: it is tied to the thread that forked,
         # and the daemon's threads come and go.
-        await wait_ended(os.getppid())
+        await wait_ended(int(os.environ.get(DAEMON_VARIABLE) or os.getppid()))
         self._inbox.stop()
 
 

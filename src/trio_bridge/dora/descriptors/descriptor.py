@@ -7,7 +7,8 @@ contract is passed on as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,10 @@ from trio_bridge.messages import Capabilities
 _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """Where PyYAML comes with the C library, ten times as fast: an instance is written while others
 serve sessions."""
+
+
+StandInFor = Callable[[str], dict[str, str]]
+"""See `Ground.stand_in`."""
 
 
 @frozen
@@ -122,11 +127,14 @@ class Descriptor:
         document = fill(self._document, values)
         return evolve(self, session_values=frozenset(), document=document)
 
-    def instance(self, unique: str) -> tuple[str, str, str]:
+    def instance(
+        self, unique: str, stand_in: StandInFor = lambda _: {}
+    ) -> tuple[str, str, str]:
         """The YAML of one instance.
 
         Args:
             unique: Told from all other instances by it.
+            stand_in: See `Ground.stand_in`.
 
         Returns:
             The text, the id of the bridge's node and the id of the probe's.
@@ -145,13 +153,21 @@ class Descriptor:
                 for input_id, entry in node["inputs"].items()
             }
             own_id = bridge if node["id"] == self.bridge else node["id"]
-            nodes.append({**node, "id": own_id, "inputs": inputs})
+            start = stand_in(_module(node)) if "deploy" not in node else {}
+            nodes.append({**node, **start, "id": own_id, "inputs": inputs})
             if own_id == bridge and "deploy" in node:
                 probe_node["deploy"] = node["deploy"]
         nodes.append(probe_node)
         document = {**self._document, "nodes": nodes}
         text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
         return text, bridge, probe
+
+
+def _module(node: Mapping[str, Any]) -> str:
+    """The module that a node runs with this interpreter; empty if it is another program, or
+    takes arguments."""
+    words = node.get("args", "").split() if node.get("path") == sys.executable else []
+    return words[1] if len(words) == 2 and words[0] == "-m" else ""
 
 
 def _rewired(source: str, old: str, new: str) -> str:

@@ -54,7 +54,9 @@ class Deployment:
         Raises:
             OSError: The disk is full, or there are no more files.
         """
-        text, self._bridge_id, self._probe_id = self.descriptor.instance(self.name)
+        text, self._bridge_id, self._probe_id = self.descriptor.instance(
+            self.name, self.ground.stand_in
+        )
         self._folder.mkdir()
         try:
             self._file.write_text(text)

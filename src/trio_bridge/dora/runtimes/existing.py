@@ -70,7 +70,7 @@ class ExistingDora:
     failure: None = field(default=None, init=False)
     trouble: str | None = field(default=None, init=False)
     attach_environment: dict[str, str] = field(factory=dict, init=False)
-    mark_environment: dict[str, str] = field(factory=dict, init=False)
+    environment: dict[str, str] = field(factory=inherited_environment, init=False)
     _used: set[str] = field(factory=set, init=False)
     _newest: str = field(default="", init=False)
     _unstopped: set[str] = field(factory=set, init=False)
@@ -190,6 +190,15 @@ class ExistingDora:
             return False
         owner = ProcessId(int(match["pid"]), int(match["started"]))
         return name not in self._used if owner == self._process else process(owner.pid) != owner
+
+    def forked(self, name: str) -> tuple[str, ...]:
+        del name
+        return ()
+
+    def stand_in(self, module: str) -> dict[str, str]:
+        """See `Ground.stand_in`: its nodes may be on other machines."""
+        del module
+        return {}
 
     def log(self, node: str, descriptor: Path) -> str:
         return read_log(node, descriptor)

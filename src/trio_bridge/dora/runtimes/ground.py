@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,9 +24,12 @@ class Daemon(Protocol):
         """What `dora.Node` must find in the environment of the process that attaches."""
 
     @property
-    def mark_environment(self) -> dict[str, str]:
-        """By what a process that attaches is known as a part of it, when all that is left of it
-        is ended. Not for the environment of this process."""
+    def environment(self) -> Mapping[str, str]:
+        """That of a process of its own that attaches. By it that is known as a part of it, when
+        all that is left of it is ended."""
+
+    def forked(self, name: str) -> Sequence[str]:
+        """The command that has one of our programs forked; none if it must be begun."""
 
 
 class Ground(Protocol):
@@ -91,6 +95,10 @@ class Ground(Protocol):
 
     async def stop(self, name: str) -> tuple[str, str] | None:
         """Stop a dataflow; gives the node that failed and Dora's words, if one did."""
+
+    def stand_in(self, module: str) -> dict[str, str]:
+        """What Dora is to start, as `path` and `args`, in the place of a node that ships, which
+        then is forked; nothing if the node begins as a program."""
 
     def log(self, node: str, descriptor: Path) -> str:
         """The last lines that a node has printed, as far as they can be had."""

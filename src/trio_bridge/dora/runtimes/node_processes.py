@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from attrs import frozen
 
-from trio_bridge.dora.runtimes.processes import ProcessId, child_of, children_of
+from trio_bridge.dora.runtimes.processes import ProcessId, child_of, children_of, process
 
 _NODE_ID = re.compile(r"^node_id: (\S+)$", re.MULTILINE)
 
@@ -34,9 +35,15 @@ class NodeProcesses(Protocol):
 
 @frozen
 class ChildProcesses:
-    """Nodes that are children of a daemon on this machine (Linux)."""
+    """Nodes that a daemon on this machine has started (Linux).
+
+    Attributes:
+        daemon: Its process.
+        forks: See `Forks.folder`.
+    """
 
     daemon: int
+    forks: Path
 
     def attached(self, descriptor: Path) -> set[str]:
         """Those that have a connection."""
@@ -48,21 +55,48 @@ class ChildProcesses:
 
     def is_node(self, pid: int, folder: Path) -> bool:
         """See `NodeProcesses.is_node`."""
-        process = child_of(self.daemon, pid)
-        return process is not None and process.working_directory() == str(folder)
+        found = self._find(pid)
+        return found is not None and found.working_directory() == str(folder)
 
     def kill(self, pid: int) -> bool:
         """See `NodeProcesses.kill`."""
-        process = child_of(self.daemon, pid)
-        if process is not None:
-            process.kill()
-        return process is not None
+        found = self._find(pid)
+        if found is not None:
+            found.kill()
+        return found is not None
+
+    def _find(self, pid: int) -> ProcessId | None:
+        """A node by the number of its process."""
+        with suppress(OSError):  # the runtime may just be ending
+            for link in self.forks.iterdir():
+                started = (
+                    child_of(self.daemon, int(link.name)) if _target(link) == pid else None
+                )
+                if started is not None and (node := self._behind(started)).pid == pid:
+                    return node
+        return child_of(self.daemon, pid)
+
+    def _behind(self, started: ProcessId) -> ProcessId:
+        """The node that a process of the daemon's stands for, or is."""
+        pid = _target(self.forks / str(started.pid))
+        node = process(pid) if pid is not None else None
+        # The link may be of an earlier process of that number.
+        if node is None or node.working_directory() != started.working_directory():
+            return started
+        return node
 
     def _nodes(self, descriptor: Path) -> Iterator[tuple[str, ProcessId]]:
-        for process in children_of(self.daemon):
-            match = _NODE_ID.search(process.environment("DORA_NODE_CONFIG"))
-            if match and process.working_directory() == str(descriptor.parent):
-                yield match[1], process
+        for started in children_of(self.daemon):
+            match = _NODE_ID.search(started.environment("DORA_NODE_CONFIG"))
+            if match and started.working_directory() == str(descriptor.parent):
+                yield match[1], self._behind(started)
+
+
+def _target(link: Path) -> int | None:
+    try:
+        return int(str(link.readlink()))
+    except (OSError, ValueError):
+        return None
 
 
 @frozen

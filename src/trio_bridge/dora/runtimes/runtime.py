@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from trio_bridge.dora.runtimes.commands import (
     program_path,
     read_log,
 )
+from trio_bridge.dora.runtimes.forks import Forks
 from trio_bridge.dora.runtimes.leftovers import (
     RUNTIME_VARIABLE,
     end_processes,
@@ -80,6 +81,7 @@ class Runtime:
     _coordinator: Child
     _coordinator_port: int
     _daemon: Child
+    _forks: Forks
     shared: bool = field(default=False, init=False)
     trouble: None = field(default=None, init=False)
     _failure: str | None = field(default=None, init=False)
@@ -117,14 +119,22 @@ class Runtime:
         return {ZENOH_VARIABLE: str(self.zenoh_overlay)}
 
     @property
-    def mark_environment(self) -> dict[str, str]:
-        """See `Daemon.mark_environment`."""
-        return {RUNTIME_VARIABLE: str(self.directory)}
+    def environment(self) -> Mapping[str, str]:
+        """See `Daemon.environment`."""
+        return self._commands.env
+
+    def forked(self, name: str) -> Sequence[str]:
+        """See `Daemon.forked`."""
+        return self._forks.command(name)
 
     @property
     def processes(self) -> ChildProcesses:
         """The processes of the nodes that the daemon has started."""
-        return ChildProcesses(self._daemon.pid)
+        return ChildProcesses(self._daemon.pid, self._forks.folder)
+
+    def stand_in(self, module: str) -> dict[str, str]:
+        """See `Ground.stand_in`."""
+        return self._forks.stand_in(module)
 
     def log(self, node: str, descriptor: Path) -> str:
         """See `Ground.log`."""
@@ -146,6 +156,7 @@ class Runtime:
             for child, port, question in children:
                 nursery.start_soon(self._watch, child)
                 nursery.start_soon(self._keep_asking, child, port, question)
+            nursery.start_soon(self._forks.keep)
             await self._failed.wait()
             nursery.cancel_scope.cancel()
 
@@ -175,6 +186,7 @@ class Runtime:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self._daemon.stop()
             await self._coordinator.stop()
+            await self._forks.close()
             await end_processes(self.directory)
             await leave_none()
 
@@ -206,6 +218,7 @@ async def _start(program: str, directory: Path) -> Runtime:
     coordinator_port, daemon_port = _free_ports(2)
     env = _environment(overlay, coordinator_port)
     children: list[Child] = []
+    forks = Forks(directory, env)
 
     async def start(name: str, port: int, *options: str) -> Child:
         command = [program, name, "--quiet", *options]
@@ -215,6 +228,8 @@ async def _start(program: str, directory: Path) -> Runtime:
         return child
 
     try:
+        # First: it imports while the others come up.
+        forks.prepare()
         coordinator = await start(
             "coordinator",
             coordinator_port,
@@ -230,6 +245,7 @@ async def _start(program: str, directory: Path) -> Runtime:
     except BaseException:
         for child in reversed(children):
             await child.stop()
+        await forks.close()
         raise
     mark = f"trio_bridge-{os.getpid()}"
     commands = Commands(program, directory, env)
@@ -242,6 +258,7 @@ async def _start(program: str, directory: Path) -> Runtime:
         coordinator,
         coordinator_port,
         daemon,
+        forks,
     )
 
 
