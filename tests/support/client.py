@@ -19,6 +19,7 @@ from trio_bridge.audio.pcm import float32_to_pcm16
 from trio_bridge.audio.resample import StreamResampler
 
 RATE = 24_000
+HANDSHAKE_WITHIN = 40.0
 
 
 @define
@@ -145,16 +146,18 @@ async def connected(
     stream = await trio.open_tcp_stream(parts.hostname, parts.port)
     async with stream, trio.open_nursery() as nursery:
         resource = f"{parts.path}?{urlencode({'model': model, **query})}"
-        ws = await wrap_client_stream(
-            nursery,
-            stream,
-            parts.netloc,
-            resource,
-            extra_headers=[
-                (name.encode(), value.encode()) for name, value in (headers or {}).items()
-            ],
-            max_message_size=2**25,
-        )
+        # Whoever listens there may be no server of ours, and never answer.
+        with trio.fail_after(HANDSHAKE_WITHIN):
+            ws = await wrap_client_stream(
+                nursery,
+                stream,
+                parts.netloc,
+                resource,
+                extra_headers=[
+                    (name.encode(), value.encode()) for name, value in (headers or {}).items()
+                ],
+                max_message_size=2**25,
+            )
         client = Client(ws)
         nursery.start_soon(client.receive)
         await client.wait_until_open()

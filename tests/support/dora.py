@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -20,10 +21,13 @@ from trio_bridge.dora.runtimes.processes import children_of
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port for somebody who cannot be given 0. It is none of those that the system gives to
+    others, or it may be another's by the time it is listened on."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311  no secret
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def user_environment(directory: Path) -> dict[str, str]:
